@@ -1,0 +1,43 @@
+# The commands of the project. `make test` is what CI runs; `make demo` shows the main job on a fresh machine.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test quick check guarantees bench setup clean interpreters
+
+demo: setup
+	@rm -rf .demo && $(BIN)/tracekeeper demo --directory .demo
+
+setup: $(READY)
+
+$(READY): pyproject.toml scripts/setup
+	PYTHON=$(PYTHON) sh scripts/setup $(VENV)
+	@touch $(READY)
+
+# Everything that CI runs: style, types, layers, and every test in its short, seeded form.
+test: check
+	$(BIN)/python -m pytest -n 2 --dist worksteal --timeout 300 -p no:cacheprovider
+	sh scripts/interpreters $(VENV)
+	$(BIN)/python -m pytest -q --co 2>/dev/null | tail -n 1
+	@cat $(VENV)/.last-summary 2>/dev/null || true
+
+# Under a minute: the unit tests.
+quick: setup
+	$(BIN)/python -m pytest -n 2 tests/unit -m "not slow" -q --timeout 60
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+# The guarantees at their stated counts; takes as long as it takes.
+guarantees: setup
+	TRACEKEEPER_COUNTS=full $(BIN)/python -m pytest tests/guarantees tests/failures -n 2 --timeout 3600 -v
+
+bench: setup
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .demo dist build

@@ -1,0 +1,262 @@
+"""The tables, as SQLAlchemy Core sees them: one definition for SQLite and PostgreSQL.
+
+Narrow ``span`` rows are kept apart from wide ``payload`` rows, so that lists and aggregates never read the texts. Row
+ids only grow, so inserting never touches old pages. A record is a span that is a unit of judgement (see ``record``):
+its row has the same id as its span row.
+
+Times are integer nanoseconds since the Unix epoch, durations integer nanoseconds, ids lower-case hex text, JSON text.
+Key columns that may be absent hold ``''`` instead of NULL, because NULLs are distinct in a unique index.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
+
+# SQLite makes a monotone 64-bit rowid of INTEGER PRIMARY KEY only; PostgreSQL needs BIGINT.
+RowId = BigInteger().with_variant(Integer(), "sqlite")
+
+metadata = MetaData()
+
+app = Table(
+    "app",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("first_seen", BigInteger, nullable=False),
+    Column("data", Text, nullable=False, server_default="{}"),
+    Index("app_key", "name", "version", unique=True),
+)
+
+metric = Table(
+    "metric",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("first_seen", BigInteger, nullable=False),
+    Column("data", Text, nullable=False, server_default="{}"),
+    Index("metric_key", "name", "version", unique=True),
+)
+
+journal = Table(
+    "journal",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("host", Text, nullable=False),
+    Column("pid", BigInteger, nullable=False),
+    Column("started", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),  # live, recovered (its process died and its frames were adopted), closed
+    Column("cursor", LargeBinary, nullable=False),  # opaque: shipper's position, see shipper.cursor
+    Column("cursor_version", BigInteger, nullable=False),  # compared and incremented in every batch's transaction
+    Column("spans_stored", BigInteger, nullable=False, server_default="0"),
+    Column("scores_stored", BigInteger, nullable=False, server_default="0"),
+    Column("damaged", BigInteger, nullable=False, server_default="0"),  # frames that did not decode
+    Column("refused", BigInteger, nullable=False, server_default="0"),  # score frames whose lease was taken
+    Column("dropped", Text, nullable=False, server_default="{}"),  # JSON object: reason -> count
+    Column("seen_at", BigInteger, nullable=False),  # last batch or heartbeat: renews the leases of its pending scores
+)
+
+span = Table(
+    "span",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("trace_id", Text, nullable=False),
+    Column("span_id", Text, nullable=False),
+    Column("parent_id", Text),
+    Column("record_span_id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("started_at", BigInteger, nullable=False),
+    Column("duration", BigInteger),  # NULL while running, and of an interrupted span
+    Column("model", Text),
+    Column("provider", Text),
+    Column("input_tokens", BigInteger),
+    Column("output_tokens", BigInteger),
+    Column("cost", Float),
+    Column("usage", Text),  # JSON object with every reported figure, when there is more than the columns hold
+    Column("error_type", Text),
+    Column("chunks", BigInteger),
+    Column("first_chunk", BigInteger),  # nanoseconds after the start
+    Column("journal_id", BigInteger, ForeignKey("journal.id")),  # who wrote it
+    Index("span_key", "trace_id", "span_id"),
+    Index(
+        "span_running",
+        "journal_id",
+        sqlite_where=text("status = 'running'"),
+        postgresql_where=text("status = 'running'"),
+    ),
+)
+
+payload = Table(
+    "payload",
+    metadata,
+    Column("id", RowId, ForeignKey("span.id"), primary_key=True, autoincrement=False),
+    Column("input", Text),
+    Column("input_size", BigInteger, nullable=False, server_default="0"),
+    Column("output", Text),
+    Column("output_size", BigInteger, nullable=False, server_default="0"),
+    Column("attributes", Text),
+    Column("events", Text),
+    Column("links", Text),
+    Column("context", Text),
+    Column("expected", Text),
+    Column("metadata", Text),
+    Column("error_message", Text),
+    Column("error_traceback", Text),
+)
+
+record = Table(
+    "record",
+    metadata,
+    Column("id", RowId, ForeignKey("span.id"), primary_key=True, autoincrement=False),
+    Column("trace_id", Text, nullable=False),
+    Column("span_id", Text, nullable=False),
+    Column("app_id", BigInteger, ForeignKey("app.id")),
+    Column("name", Text, nullable=False),
+    Column("project", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("started_at", BigInteger, nullable=False),
+    Column("duration", BigInteger),
+    Column("error_type", Text),
+    Column("session_id", Text),
+    Column("user_id", Text),
+    Column("environment", Text),
+    Column("release", Text),
+    Column("tags", Text),  # JSON list; the tag table is its index
+    Column("input_tokens", BigInteger),  # sums over the record's spans that reported usage
+    Column("output_tokens", BigInteger),
+    Column("cost", Float),
+    Index("record_key", "trace_id", "span_id"),
+    Index("record_app", "app_id", "status"),
+    Index(
+        "record_session",
+        "session_id",
+        sqlite_where=text("session_id IS NOT NULL"),
+        postgresql_where=text("session_id IS NOT NULL"),
+    ),
+    Index(
+        "record_user", "user_id", sqlite_where=text("user_id IS NOT NULL"), postgresql_where=text("user_id IS NOT NULL")
+    ),
+    Index(
+        "record_error",
+        "error_type",
+        sqlite_where=text("error_type IS NOT NULL"),
+        postgresql_where=text("error_type IS NOT NULL"),
+    ),
+)
+
+tag = Table(
+    "tag",
+    metadata,
+    Column("tag", Text, primary_key=True),
+    Column("record_id", RowId, ForeignKey("record.id"), primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+score = Table(
+    "score",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("target", Text, nullable=False),  # record, span, session
+    Column("trace_id", Text, nullable=False, server_default=""),
+    Column("span_id", Text, nullable=False, server_default=""),
+    Column("session_id", Text, nullable=False, server_default=""),
+    Column("name", Text, nullable=False),
+    Column("metric_version", Text, nullable=False, server_default=""),
+    Column("source", Text, nullable=False),
+    Column("author", Text, nullable=False, server_default=""),
+    Column("record_id", BigInteger, ForeignKey("record.id")),  # NULL until that record is stored
+    Column("status", Text, nullable=False),
+    Column("value", Float),
+    Column("label", Text),
+    Column("value_type", Text, nullable=False, server_default="number"),
+    Column("reason", Text),
+    Column("error", Text),
+    Column("traceback", Text),
+    Column("attempt", BigInteger, nullable=False, server_default="0"),
+    Column("mode", Text, nullable=False, server_default="background"),
+    Column("local", Integer, nullable=False, server_default="1"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("started_at", BigInteger),
+    Column("settled_at", BigInteger),
+    Column("cost", Float),
+    Column("metadata", Text),
+    Column("journal_id", BigInteger, ForeignKey("journal.id")),  # the producer, which holds the lease while it lives
+    Column("owner", Text),  # an engine or worker that claimed it
+    Column("lease_until", BigInteger),
+    Index(
+        "score_key",
+        "trace_id",
+        "span_id",
+        "session_id",
+        "target",
+        "name",
+        "metric_version",
+        "source",
+        "author",
+        unique=True,
+    ),
+    Index("score_record", "record_id", "name"),
+    Index("score_name", "name", "value"),
+    Index(
+        "score_open",
+        "status",
+        "created_at",
+        sqlite_where=text("status IN ('pending', 'running')"),
+        postgresql_where=text("status IN ('pending', 'running')"),
+    ),
+    Index(
+        "score_orphan",
+        "trace_id",
+        "span_id",
+        sqlite_where=text("record_id IS NULL AND target = 'record'"),
+        postgresql_where=text("record_id IS NULL AND target = 'record'"),
+    ),
+)
+
+score_attempt = Table(
+    "score_attempt",
+    metadata,
+    Column("score_id", BigInteger, ForeignKey("score.id"), primary_key=True),
+    Column("attempt", BigInteger, primary_key=True),
+    Column("status", Text, nullable=False),
+    Column("value", Float),
+    Column("label", Text),
+    Column("reason", Text),
+    Column("error", Text),
+    Column("started_at", BigInteger),
+    Column("settled_at", BigInteger),
+    Column("cost", Float),
+)
+"""Outcomes that a later attempt replaced: written when the row in ``score`` is overwritten by a higher attempt."""
+
+item = Table(
+    "item",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("experiment", Text, nullable=False),
+    Column("item", Text, nullable=False),
+    Column("repeat", BigInteger, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("trace_id", Text, nullable=False, server_default=""),
+    Column("span_id", Text, nullable=False, server_default=""),
+    Column("reason", Text),
+    Column("data", Text),
+    Index("item_key", "experiment", "item", "repeat", unique=True),
+)

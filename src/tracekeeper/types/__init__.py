@@ -1,0 +1,49 @@
+"""Plain data that every room shares: statuses, scores, usage, receipts, errors. Imports nothing of ours."""
+
+from tracekeeper.types.errors import (
+    ConfigurationError,
+    FilterError,
+    ImportFileError,
+    JournalError,
+    MetricError,
+    MissingExtraError,
+    RecordingError,
+    StoreError,
+    TracekeeperError,
+    TracekeeperWarning,
+)
+from tracekeeper.types.receipt import Receipt
+from tracekeeper.types.score import Score
+from tracekeeper.types.statuses import (
+    FINAL_SCORE_STATUSES,
+    ItemStatus,
+    MetricMode,
+    ScoreSource,
+    ScoreStatus,
+    SpanKind,
+    SpanStatus,
+)
+from tracekeeper.types.usage import Usage
+
+__all__ = [
+    "FINAL_SCORE_STATUSES",
+    "ConfigurationError",
+    "FilterError",
+    "ImportFileError",
+    "ItemStatus",
+    "JournalError",
+    "MetricError",
+    "MetricMode",
+    "MissingExtraError",
+    "Receipt",
+    "RecordingError",
+    "Score",
+    "ScoreSource",
+    "ScoreStatus",
+    "SpanKind",
+    "SpanStatus",
+    "StoreError",
+    "TracekeeperError",
+    "TracekeeperWarning",
+    "Usage",
+]

@@ -1,0 +1,69 @@
+"""The errors of Tracekeeper, one tree.
+
+::
+
+    TracekeeperError
+    ├── ConfigurationError (ValueError)    a setting that cannot work
+    ├── MetricError (ValueError)           a metric that can never be computed as it is declared
+    ├── FilterError (ValueError)           a filter that does not parse; knows its position
+    ├── RecordingError (LookupError)       a recording without the one record that was asked for
+    ├── ImportFileError (ValueError)       a file whose format cannot be told, or that has no good line
+    ├── JournalError (OSError)             the local buffer cannot be opened
+    ├── StoreError                         the database cannot be used
+    └── MissingExtraError (ImportError)    an optional library that is not installed
+
+Tracing itself raises none of them into a traced call: they come out of the functions that a program calls
+on purpose (``configure``, ``metric``, ``records``, ``flush``).
+"""
+
+from __future__ import annotations
+
+
+class TracekeeperError(Exception):
+    """The base of every error that Tracekeeper raises on purpose. Catch it to catch them all."""
+
+
+class ConfigurationError(TracekeeperError, ValueError):
+    """A setting has a value that cannot work. The message names the setting, its value and what is allowed."""
+
+
+class MetricError(TracekeeperError, ValueError):
+    """A metric can never be computed as declared (an argument nobody provides, a negative timeout). Fix its declaration."""
+
+
+class FilterError(TracekeeperError, ValueError):
+    """A filter does not parse or compares things that do not compare.
+
+    ``position`` is the 0-based offset of the offending character in ``text``; the message shows it with a caret
+    and suggests the nearest known name.
+    """
+
+    def __init__(self, message: str, *, text: str = "", position: int = 0) -> None:
+        self.text = text
+        self.position = position
+        caret = f"\n  {text}\n  {' ' * position}^" if text else ""
+        super().__init__(f"{message}{caret}")
+
+
+class RecordingError(TracekeeperError, LookupError):
+    """A recording was asked for its one record and has none, or several outermost ones. Use ``recording.records``."""
+
+
+class ImportFileError(TracekeeperError, ValueError):
+    """A file cannot be imported: its format cannot be told, a named field is nowhere in it, or no line is good."""
+
+
+class JournalError(TracekeeperError, OSError):
+    """The journal cannot be opened (directory not writable, disk full, foreign file). The message names the path."""
+
+
+class StoreError(TracekeeperError):
+    """The database cannot be used (locked past the deadline, newer than this version, damaged). Nothing journaled is lost."""
+
+
+class MissingExtraError(TracekeeperError, ImportError):
+    """An optional library is needed and not installed. The message holds the line that installs it."""
+
+
+class TracekeeperWarning(UserWarning):
+    """Something is not as the program seems to expect, and Tracekeeper went on (said once per cause)."""

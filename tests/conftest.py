@@ -1,0 +1,34 @@
+"""Shared by all tests: a clean configuration for each, and the two sizes of the repeated ones."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tracekeeper import configuration
+
+FULL = os.environ.get("TRACEKEEPER_COUNTS") == "full"
+"""``make guarantees`` runs the repeated tests at their stated counts, ``make test`` in a short, seeded form."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if FULL:
+        return
+    for item in items:
+        if item.get_closest_marker("counts"):
+            item.add_marker(pytest.mark.skip(reason="only at the stated counts: make guarantees"))
+
+
+@pytest.fixture(autouse=True)
+def _clean_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No test reads the settings, the environment or the data directory of another or of the machine."""
+    for name in list(os.environ):
+        if name.startswith("TRACEKEEPER_") and name != "TRACEKEEPER_COUNTS":
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    configuration.reset()
+    yield
+    configuration.reset()
