@@ -15,12 +15,10 @@ $(READY): pyproject.toml scripts/setup
 	PYTHON=$(PYTHON) sh scripts/setup $(VENV)
 	@touch $(READY)
 
-# Everything that CI runs: style, types, layers, and every test in its short, seeded form.
+# Everything that CI runs: style, types, layers, the unit tests on each Python found, and every test in its short form.
 test: check
-	$(BIN)/python -m pytest -n 2 --dist worksteal --timeout 300 -p no:cacheprovider
 	sh scripts/interpreters $(VENV)
-	$(BIN)/python -m pytest -q --co 2>/dev/null | tail -n 1
-	@cat $(VENV)/.last-summary 2>/dev/null || true
+	$(BIN)/python -m pytest -n 2 --dist worksteal --timeout 300 -p no:cacheprovider
 
 # Under a minute: the unit tests.
 quick: setup

@@ -32,3 +32,12 @@ def _clean_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     configuration.reset()
     yield
     configuration.reset()
+
+
+@pytest.fixture
+def keeper(tmp_path: Path) -> Iterator[object]:
+    """A keeper of the test's own: real journal, real database, all shipped and closed at the end."""
+    from tracekeeper.testing import temporary_keeper
+
+    with temporary_keeper(tmp_path / "data") as made:
+        yield made

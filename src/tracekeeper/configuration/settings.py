@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping
-from contextvars import ContextVar, Token
+from contextvars import Context, ContextVar, Token
 from functools import wraps
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from pathlib import Path
@@ -160,6 +160,8 @@ _FROM_ENVIRONMENT: dict[str, type] = {
     "user_id": str,
 }
 
+_resets = 0
+
 _base: Settings | None = None
 _overrides: ContextVar[dict[str, Any] | None] = ContextVar("tracekeeper_overrides", default=None)
 
@@ -210,8 +212,14 @@ def configure(**changes: Any) -> Settings:
 
 def reset() -> None:
     """Forget everything that ``configure`` set, and read the environment again at the next use. For tests."""
-    global _base
+    global _base, _resets
     _base = None
+    _resets += 1
+
+
+def resets() -> int:
+    """How often ``reset`` was called: what was found out before (such as the data directory) is void after it."""
+    return _resets
 
 
 class context:
@@ -288,6 +296,18 @@ class context:
                 return function(*args, **kwargs)
 
         return synchronous  # type: ignore[return-value]
+
+
+def bare_context() -> Context:
+    """A new context that holds nothing but the overrides in force here: no current span, no recording.
+
+    For work that belongs to a call but is no part of it, such as judging its result.
+    """
+    made = Context()
+    held = _overrides.get()
+    if held is not None:
+        made.run(_overrides.set, held)
+    return made
 
 
 def context_of(changes: Mapping[str, Any]) -> context:

@@ -5,6 +5,7 @@
     TracekeeperError
     ├── ConfigurationError (ValueError)    a setting that cannot work
     ├── MetricError (ValueError)           a metric that can never be computed as it is declared
+    ├── ScoreError (ValueError)            a score from outside that has no value, no name or no target
     ├── FilterError (ValueError)           a filter that does not parse; knows its position
     ├── RecordingError (LookupError)       a recording without the one record that was asked for
     ├── ImportFileError (ValueError)       a file whose format cannot be told, or that has no good line
@@ -28,7 +29,11 @@ class ConfigurationError(TracekeeperError, ValueError):
 
 
 class MetricError(TracekeeperError, ValueError):
-    """A metric can never be computed as declared (an argument nobody provides, a negative timeout). Fix its declaration."""
+    """A metric can never be computed as declared (an argument nobody provides, a negative timeout): fix it."""
+
+
+class ScoreError(TracekeeperError, ValueError):
+    """A score given from outside cannot be kept: NaN or no value, no name, or not exactly one thing that is scored."""
 
 
 class FilterError(TracekeeperError, ValueError):
@@ -58,7 +63,10 @@ class JournalError(TracekeeperError, OSError):
 
 
 class StoreError(TracekeeperError):
-    """The database cannot be used (locked past the deadline, newer than this version, damaged). Nothing journaled is lost."""
+    """The database cannot be used (locked past the deadline, newer than this version, damaged).
+
+    Nothing that was journaled is lost.
+    """
 
 
 class MissingExtraError(TracekeeperError, ImportError):

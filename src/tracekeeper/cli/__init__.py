@@ -1,0 +1,5 @@
+"""The command line: ``tracekeeper COMMAND``."""
+
+from tracekeeper.cli.program import main
+
+__all__ = ["main"]

@@ -1,0 +1,122 @@
+"""The arguments of every command, and what a mistyped one is answered with."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
+
+import tracekeeper
+from tracekeeper.configuration import configure as configure_settings
+
+COMMANDS = {
+    "demo": "ask an example app about Tracekeeper's documentation, and see its scores",
+    "records": "list records, with or without their scores",
+    "show": "show one record with its spans and scores",
+    "leaderboard": "compare app versions: scores, latency, cost",
+    "status": "what was journaled, stored, is pending or dropped, and what still runs",
+    "score": "judge stored records by metrics",
+    "import": "make records from a file: JSON Lines, JSON or CSV",
+}
+"""Name and one line of help. Each command has a module by its name beside this one."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that answers in one sentence, with the nearest thing it knows."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"tracekeeper: {message}; see: {self.prog} --help\n")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            raise argparse.ArgumentError(None, f"unknown command {value!r}{suggestion(value, action.choices)}")
+
+    def options(self) -> list[str]:
+        """Every option it knows."""
+        return [option for action in self._actions for option in action.option_strings]
+
+
+def suggestion(typed: str, known: Iterable[str]) -> str:
+    """What to add to "unknown …": the nearest known word, or all of them.
+
+    >>> suggestion("recrods", ["records", "status"])
+    "; did you mean 'records'?"
+    >>> suggestion("x", ["records", "status"])
+    '; known: records, status'
+    """
+    known = list(known)
+    near = difflib.get_close_matches(typed, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """Parse a command line. Exits (``SystemExit``) after ``--help``, ``--version`` and on a usage error."""
+    parser, commands = build()
+    parsed, rest = parser.parse_known_args(words)
+    if parsed.command is None:
+        parser.print_help()
+        parser.exit(2)
+    if rest:
+        chosen = commands[parsed.command]
+        word = next((word for word in rest if word.startswith("-")), None)
+        if word is None:
+            chosen.error(f"unexpected argument {rest[0]!r}")
+        option = word.split("=", 1)[0]
+        near = difflib.get_close_matches(option, chosen.options(), n=1)
+        chosen.error(f"unknown option {option}{f'; did you mean {near[0]}?' if near else ''}")
+    return parsed
+
+
+def build() -> tuple[Parser, dict[str, Parser]]:
+    """The parser, and those of the commands by name."""
+    parser = Parser(
+        prog="tracekeeper",
+        description="Trace and evaluate LLM applications: nothing hangs, nothing is lost, every score has a state.",
+        epilog="Exit codes: 0 done; 1 something failed or is missing; 2 the command cannot be carried out as written.",
+        parents=[_common()],
+    )
+    parser.add_argument("--version", action="version", version=f"tracekeeper {tracekeeper.__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=Parser)
+    commands: dict[str, Parser] = {}
+    for name, help in COMMANDS.items():
+        module = importlib.import_module(f"tracekeeper.cli.{module_name(name)}")
+        made = subparsers.add_parser(
+            name,
+            help=help,
+            description=module.__doc__,
+            epilog=f"examples:\n{textwrap.indent(module.EXAMPLES, '  ')}" if hasattr(module, "EXAMPLES") else None,
+            parents=[_common()],
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(made)
+        made.set_defaults(run=module.run)
+        commands[name] = made
+    return parser, commands
+
+
+def module_name(command: str) -> str:
+    """The name of a command's module."""
+    return "import_file" if command == "import" else command  # `import` is a word of the language
+
+
+def _common() -> Parser:
+    # SUPPRESS: given before the command or after it, and the later one does not reset what the earlier one said.
+    common = Parser(add_help=False, argument_default=argparse.SUPPRESS)
+    group = common.add_argument_group("where the data is")
+    group.add_argument("--directory", metavar="DIR", help="data directory (default: the nearest .tracekeeper)")
+    group.add_argument("--store", metavar="URL", help="database: sqlite:///path.db (default: in the data directory)")
+    common.add_argument("--debug", action="store_true", help="show where an error came from")
+    return common
+
+
+def configure(parsed: argparse.Namespace) -> None:
+    """Carry ``--directory`` and ``--store`` into the settings of the process."""
+    given = {name: getattr(parsed, name) for name in ("directory", "store") if getattr(parsed, name, None) is not None}
+    if given:
+        configure_settings(**given)

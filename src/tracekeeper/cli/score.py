@@ -1,0 +1,145 @@
+"""Judge stored records by metrics. A record that a metric has judged already is left alone, unless --again.
+
+A metric is one that comes with Tracekeeper, by its name, or one of your own as module:name (looked for in the working
+directory too). Running this command imports and runs that module.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from tracekeeper.cli.arguments import suggestion
+from tracekeeper.cli.output import add_json, count, require_data, seconds
+from tracekeeper.configuration import configure
+from tracekeeper.judging import Metric, as_metrics
+from tracekeeper.metrics import resolve
+from tracekeeper.reading import flush
+from tracekeeper.reading.columns import json_text
+from tracekeeper.reading.fresh import fresh
+from tracekeeper.reading.progress import Progress
+from tracekeeper.reading.receipts import counts_text, receipt_text
+from tracekeeper.scoring.rescoring import score_stored
+from tracekeeper.types import MetricError, ScoreStatus
+
+if TYPE_CHECKING:
+    from tracekeeper.store.results import RecordRow
+    from tracekeeper.store.store import Store
+
+EXAMPLES = """\
+tracekeeper score --metric OverlapGroundedness --filter 'app = "rag"'
+tracekeeper score --metric my_app.metrics:cites_source --metric Length --param Length.unit=words
+"""
+
+PAGE = 1_000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        "--metric", metavar="NAME", action="append", required=True, help="a built-in metric or module:name (repeatable)"
+    )
+    parser.add_argument("--filter", metavar="FILTER", help="which records (default: all)")
+    parser.add_argument(
+        "--param",
+        metavar="K=V",
+        action="append",
+        default=[],
+        help="a parameter; METRIC.K=V for one of several; V is JSON or text (repeatable)",
+    )
+    parser.add_argument("--concurrency", metavar="N", type=count, help="metrics that run at the same time")
+    parser.add_argument("--timeout", metavar="SECONDS", type=seconds, help="of one attempt (default: the metric's)")
+    parser.add_argument("--again", action="store_true", help="also records that these metrics have judged before")
+    add_json(parser)
+
+
+def parameters(pairs: list[str], names: list[str]) -> dict[str, dict[str, Any]]:
+    """Keyword arguments for each metric; ``length.unit=words`` is for that one only. A value that is no JSON is text.
+
+    >>> parameters(["threshold=0.5", "Length.unit=words"], ["Length", "Pii"])
+    {'Length': {'threshold': 0.5, 'unit': 'words'}, 'Pii': {'threshold': 0.5}}
+    """
+    found: dict[str, dict[str, Any]] = {name: {} for name in names}
+    for pair in pairs:
+        key, sign, value = pair.partition("=")
+        whose, _, key = key.rpartition(".")
+        if not sign or not key.isidentifier():
+            raise MetricError(f"--param {pair!r}: expected NAME=VALUE, e.g. --param threshold=0.5")
+        if whose and whose not in found:
+            raise MetricError(f"--param {pair!r}: no --metric {whose!r} was given{suggestion(whose, names)}")
+        for name in [whose] if whose else names:
+            found[name][key] = _value(value)
+    return found
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def find_metrics(names: list[str], pairs: list[str], timeout: float | None) -> list[Metric]:
+    """The metrics by name, made with their parameters.
+
+    Raises
+    ------
+    MetricError
+        Nothing of that name (the nearest is named), parameters it does not take, or the same metric twice.
+    """
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # as `python -m` does: one's own modules are where one works
+    given = parameters(pairs, names)
+    found = [resolve(name, given[name]) for name in names]
+    if timeout is not None:
+        found = [metric.replace(timeout=timeout) for metric in found]
+    return list(as_metrics(found, where="--metric"))
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Judge. 1 when a score failed, timed out or was cancelled."""
+    metrics = find_metrics(parsed.metric, parsed.param, parsed.timeout)
+    require_data()
+    if parsed.concurrency is not None:
+        configure(scoring_concurrency=parsed.concurrency)
+    now = fresh()
+    records = sum(row.records for row in now.store.leaderboard(parsed.filter))
+    total = records * sum(len(metric.names) for metric in metrics)
+    with Progress("scores", total=total) as progress:
+
+        def on_progress(done: int, counts: Mapping[str, int]) -> None:
+            progress.update(done, note=_summary(counts))
+
+        counts = score_stored(
+            now.keeper, _rows(now.store, parsed.filter), metrics, on_progress=on_progress, again=parsed.again
+        )
+    receipt = flush(timeout=30)
+    before = max(0, total - sum(counts.values()))
+    if parsed.json:
+        print(json_text({"records": records, "scores": counts, "judged_before": before, "receipt": receipt}))
+    else:
+        print(
+            f"scores: {counts_text(counts)}"
+            + (f"; {before:,} were judged before (--again judges anew)" if before else "")
+        )
+        print(receipt_text(receipt))
+        if now.note:
+            print(f"note: {now.note}", file=sys.stderr)
+    bad = sum(counts.get(status, 0) for status in (ScoreStatus.FAILED, ScoreStatus.TIMED_OUT, ScoreStatus.CANCELLED))
+    return 1 if bad or not receipt.complete else 0
+
+
+def _rows(store: Store, filter: str | None) -> Iterator[RecordRow]:
+    """All matching records, the oldest first, a page at a time."""
+    last: int | None = None
+    while page := store.records(filter, limit=PAGE, after=last, oldest_first=True):
+        yield from page
+        last = page[-1].id
+
+
+def _summary(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{n:,} {status}" for status, n in sorted(counts.items()) if status != ScoreStatus.SCORED)

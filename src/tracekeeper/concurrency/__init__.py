@@ -1,0 +1,29 @@
+"""One deadline runner, and what it stands on: daemon workers, engine loops, a watchdog, shapes of callables.
+
+Import it freely: ``asyncio`` and the runner itself are loaded at their first use only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tracekeeper.concurrency.outcome import Outcome, OutcomeStatus, RunningCall
+from tracekeeper.concurrency.shapes import describe, is_async, is_awaitable
+
+if TYPE_CHECKING:
+    from tracekeeper.concurrency.runner import Runner
+    from tracekeeper.concurrency.task import Task
+
+__all__ = ["Outcome", "OutcomeStatus", "Runner", "RunningCall", "Task", "describe", "is_async", "is_awaitable"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Runner":
+        from tracekeeper.concurrency.runner import Runner
+
+        return Runner
+    if name == "Task":
+        from tracekeeper.concurrency.task import Task
+
+        return Task
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

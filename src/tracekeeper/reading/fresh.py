@@ -1,0 +1,54 @@
+"""Reading one's own writes: before anything is read, what was journaled is stored.
+
+Also what dead processes of this directory left. Both are bounded in time; where they cannot be done (the database is
+locked, the disk is full) the reader gets what the store has, and a note that says so. Nothing is silently stale.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from tracekeeper.tracing import runtime
+
+if TYPE_CHECKING:  # at run time the keeper opens it, so that writing (tk.score, tk.flush) costs no database layer
+    from tracekeeper.store.store import Store
+
+TIMEOUT = 5.0
+"""Seconds a read waits by default until everything journaled before it is stored."""
+
+
+class Fresh(NamedTuple):
+    """A store that is as up to date as could be had, and a note when that is not quite."""
+
+    keeper: runtime.Keeper
+    store: Store
+    note: str | None
+
+
+def fresh(timeout: float = TIMEOUT) -> Fresh:
+    """Store everything journaled before this call (and what dead processes left), within ``timeout`` seconds.
+
+    Raises
+    ------
+    StoreError
+        When the database cannot even be read.
+    """
+    keeper = runtime.keeper()
+    reason = keeper.ship(timeout)
+    note = f"not everything traced before this read is in it yet: {reason}" if reason else None
+    return Fresh(keeper, keeper.store(), note)
+
+
+def dropped(store: Store) -> dict[str, int]:
+    """What all journals of the store had to drop, by reason."""
+    return store.counts().dropped
+
+
+def dropped_line(counts: dict[str, int]) -> list[str]:
+    """A line for people, or none when nothing was dropped.
+
+    >>> dropped_line({"journal full": 3}), dropped_line({})
+    (['dropped: 3 (journal full)'], [])
+    """
+    present = {reason: n for reason, n in counts.items() if n}
+    return [f"dropped: {', '.join(f'{n:,} ({reason})' for reason, n in sorted(present.items()))}"] if present else []

@@ -1,0 +1,1 @@
+"""The migrations of the database; Alembic finds them by their path (see ``store.schema``)."""

@@ -1,0 +1,421 @@
+"""The keeper: owns a data directory, this process's journal in it, and the way into its store.
+
+``write`` is the one door for everything that is traced. After the first call it is: encode, copy into the journal.
+
+Invariants
+----------
+- ``write`` raises no ``Exception`` and, once the journal is open, takes no lock: a finaliser or a signal handler may
+  run it anywhere, also inside another ``write``.
+- The journal is opened by the first write, in the caller's thread, because a frame must be on disk when ``write``
+  returns. Whoever else writes meanwhile waits for it at most ``PATIENCE``, and not at all when it interrupted the
+  opening itself; what it wrote is in ``_early`` and goes into the journal before the opening ends.
+- ``_early`` is emptied under ``_opening`` only, so nothing overtakes anything.
+- Making a keeper creates no file and starts no thread; switched off, nothing ever does.
+"""
+
+from __future__ import annotations
+
+import _thread
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tracekeeper.configuration import environment, settings
+from tracekeeper.configuration.settings import Settings
+from tracekeeper.journal.counters import Counters
+from tracekeeper.journal.frames import Definition, Frame, encode
+from tracekeeper.journal.placing import CLOSED, FORKED
+from tracekeeper.journal.writer import Journal
+from tracekeeper.shipper.destination import Destination, path_of
+from tracekeeper.shipper.worker import Request, Worker
+from tracekeeper.tracing.repair import repaired
+from tracekeeper.types import Receipt, StoreError
+
+if TYPE_CHECKING:
+    from tracekeeper.shipper.account import Ledger
+    from tracekeeper.shipper.shipper import Shipper
+    from tracekeeper.store.store import Store
+
+log = logging.getLogger("tracekeeper")
+
+PATIENCE = 0.05
+"""Seconds a thread waits for another one to open the journal."""
+
+RETRY = 5.0
+"""Seconds between two attempts to open a journal that could not be opened."""
+
+SHIP_TIMEOUT = 10.0
+"""Seconds ``ship`` waits when it is given no timeout."""
+
+ADOPT_TIMEOUT = 2.0
+"""Seconds ``adopt_dead`` waits when it is given no timeout."""
+
+BUSY_TIMEOUT = 1.0
+"""Seconds SQLite waits for a lock at a time. The shipper tries for ever, but comes up for air in between: to answer who
+waits, to look after the journal, to let go of the database before a fork."""
+
+UNOPENED = "the journal could not be opened"
+UNENCODED = "it could not be encoded"
+"""Reasons of drops that the journal itself cannot count."""
+
+
+class Keeper:
+    """A data directory, its journal and its store, as this process uses them. Get the current one from ``keeper()``.
+
+    Parameters
+    ----------
+    settings:
+        The base settings.
+    directory:
+        The data directory; need not exist.
+    """
+
+    def __init__(self, settings: Settings, directory: Path) -> None:
+        self.directory = directory
+        self.project = settings.project
+        self.destination = Destination.make(directory, settings.store, settings.project)
+        self.store_url = self.destination.url
+        self.limit = settings.journal_limit
+        self.sync = settings.sync
+        self.enabled = settings.enabled and not environment.disabled()
+        self._definitions: dict[tuple[str, str, str], Definition] = {}
+        self._tainted: list[Any] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        """The state of a process that has not written yet: at first, and again in a forked child."""
+        self.journal: Journal | None = None
+        self._opening = _thread.allocate_lock()
+        self._opener = 0
+        self._early: deque[bytes] = deque()
+        self._retry_at = 0.0
+        self._trouble: str | None = None
+        self._defined: set[tuple[str, str, str]] = set()
+        self._drops = Counters()
+        self._retired_spans = 0
+        self._retired_drops: dict[str, int] = {}
+        self._store_lock = threading.Lock()
+        self._stores: dict[str, Store] = {}
+        self._shipper: Shipper | None = None
+        self._worker = Worker(self._make_shipper, name="tracekeeper-shipper")
+
+    def __repr__(self) -> str:
+        return f"<Keeper {self.directory} -> {self.store_url} (project {self.project!r})>"
+
+    # Writing
+
+    def write(self, frame: Frame) -> bool:
+        """Put a frame into the journal: it outlives this process from here on.
+
+        Returns
+        -------
+        bool
+            ``False`` when it was dropped (and counted) or when tracing is switched off.
+        """
+        try:
+            payload = encode(frame)
+        except Exception as error:  # noqa: BLE001  a value nobody expected must not reach the traced call
+            mended = repaired(frame, error)
+            if mended is None:
+                self._drops.add(UNENCODED, 1, None)
+                return False
+            payload = mended
+        journal = self.journal
+        if journal is not None and journal.write(payload):
+            return True
+        return self._write_slowly(payload, journal)
+
+    def define(self, definition: Definition) -> None:
+        """Say what an app or a metric is, once per journal, before the first frame that names it."""
+        key = (definition.kind, definition.name, definition.version)
+        if key in self._defined:
+            return
+        self._definitions[key] = definition
+        # Without a journal it waits here: each journal begins with all that is known by then.
+        if self.journal is not None and self.write(definition):
+            self._defined.add(key)
+
+    def _write_slowly(self, payload: bytes, tried: Journal | None) -> bool:
+        if tried is not None and tried is self.journal:
+            return False  # it is full or its disk is: the journal has counted it
+        if not self.enabled and (environment.disabled() or not settings().enabled):
+            return False
+        me = _thread.get_ident()
+        self._early.append(payload)
+        while self._early:
+            mine = self._opener == me  # we interrupted ourselves: who opens below us takes it along
+            if mine or not self._opening.acquire(timeout=PATIENCE):
+                return True
+            self._opener = me
+            try:
+                opened = self._drain()
+            finally:
+                self._opener = 0
+                self._opening.release()
+            if not opened:
+                return False
+        return True
+
+    def _drain(self) -> bool:
+        """With ``_opening`` held: open the journal if need be, write what waits."""
+        journal = self.journal or self._open()
+        while self._early:
+            payload = self._early.popleft()
+            if journal is None:
+                self._drops.add(UNOPENED, 1, None)
+            else:
+                journal.write(payload)
+        self.journal = journal
+        return journal is not None
+
+    def _open(self) -> Journal | None:
+        if time.monotonic() < self._retry_at:
+            return None
+        try:
+            journal = Journal.open(
+                self.directory, destination=self.destination.header(), limit=self.limit, sync=self.sync
+            )
+        except OSError as error:  # JournalError is one
+            self._retry_at = time.monotonic() + RETRY
+            if self._trouble != str(error):
+                self._trouble = str(error)
+                log.warning(
+                    "nothing is kept at present: %s. The program goes on; make %s writable or set another one with "
+                    "tracekeeper.configure(directory=…). It is tried again every %g s, and what is lost is counted.",
+                    error,
+                    self.directory,
+                    RETRY,
+                )
+            return None
+        if self._trouble is not None:
+            log.warning("the journal in %s could be opened again", self.directory)
+        self._trouble = None
+        for definition in list(self._definitions.values()):
+            journal.write(encode(definition))
+        self._defined = set(self._definitions)
+        journal.on_write = self._worker.wake
+        self._worker.wake()
+        return journal
+
+    # Storing
+
+    def ship(self, timeout: float | None = None) -> str | None:
+        """Bring everything that was journaled before the call into the store, and what dead processes left.
+
+        Parameters
+        ----------
+        timeout:
+            Seconds, also when the database is locked or hangs; ``None``: 10.
+
+        Returns
+        -------
+        str | None
+            ``None`` when it is stored, else the reason in one sentence (nothing is lost: it stays in the journal).
+        """
+        return None if self._off() else self._ask("ship", timeout)[0]
+
+    def adopt_dead(self, timeout: float | None = None) -> int:
+        """Store what dead processes left in this directory, which ``ship`` does as well; how many journals it were.
+
+        Parameters
+        ----------
+        timeout:
+            Seconds; ``None``: 2. What is not through by then goes on behind the scenes.
+        """
+        before = self._shipper.adopter.adopted if self._shipper is not None else 0
+        self.ship(ADOPT_TIMEOUT if timeout is None else timeout)
+        return (self._shipper.adopter.adopted if self._shipper is not None else 0) - before
+
+    def store(self) -> Store:
+        """The store, opened at the first call; shared by all threads.
+
+        Raises
+        ------
+        StoreError
+            The database cannot be used.
+        """
+        return self.store_of(self.store_url)
+
+    def store_of(self, url: str) -> Store:
+        """The open store of a URL (this keeper's, or that of a journal that it adopts)."""
+        if self._tainted:
+            raise StoreError(
+                "this process was forked while its parent was using the database; its spans are kept in its journal "
+                "and stored after it ends"
+            )
+        with self._store_lock:
+            store = self._stores.get(url)
+            if store is None:
+                from tracekeeper.journal import directory as journal_directory
+                from tracekeeper.store.store import Store
+
+                if path_of(url) is not None and url == self.store_url and self.destination.default:
+                    journal_directory.prepare(self.directory)
+                store = self._stores[url] = Store.open(url, busy_timeout=BUSY_TIMEOUT)
+            return store
+
+    def receipt(self, timeout: float | None = None) -> Receipt:
+        """Ship, then the account of what this process traced into this directory. Never raises."""
+        began = time.monotonic()
+        try:
+            if not self.used:
+                return Receipt()
+            from tracekeeper.shipper.account import receipt
+
+            reason, request = self._ask("receipt", timeout)
+            return receipt(
+                request.ledger or self._ledger(),
+                retired=self._retired_spans,
+                dropped=self.dropped(),
+                reason=self._trouble or reason,
+                began=began,
+            )
+        except Exception as error:
+            log.exception("the receipt could not be made")
+            return Receipt(complete=False, error=f"{type(error).__name__}: {error}", seconds=time.monotonic() - began)
+
+    def dropped(self) -> dict[str, int]:
+        """What could not be kept, by reason."""
+        total = dict(self._retired_drops)
+        journal = self.journal
+        for counts in (self._drops.totals(), {} if journal is None else journal.dropped()):
+            _add(total, counts)
+        return total
+
+    def status(self) -> dict[str, Any]:
+        """What ``tracekeeper status`` shows of this directory: its journals, what is pending, what is in the way."""
+        from tracekeeper.shipper import status
+
+        shipper = self._shipper
+        trouble = shipper.troubles.reason if shipper is not None else self._trouble
+        return {
+            "directory": str(self.directory),
+            "store": self.store_url,
+            "project": self.project,
+            "enabled": self.enabled,
+            "journals": status.journals(self.directory, shipper.adopter.unreachable if shipper is not None else {}),
+            "set_aside": status.set_aside(self.directory),
+            "dropped": self.dropped(),
+            "shipping": status.shipping(trouble or self._trouble, self._worker.since),
+        }
+
+    def close(self, timeout: float = 2.0) -> str | None:
+        """Store everything and remove the journal; the reason if that did not work in time.
+
+        A write that comes later opens another journal.
+        """
+        if self.journal is None or self._off():
+            self._worker.stop()
+            return None
+        reason, _ = self._ask("close", timeout)
+        if reason is None:
+            self._worker.stop()
+        return reason
+
+    def disconnect(self, timeout: float) -> None:
+        """Close the database's connections, when the shipper lets go of them in time; they open again when needed."""
+        if self._worker.pause(timeout):
+            try:
+                with self._store_lock:
+                    for store in self._stores.values():
+                        store.close()
+                    self._stores.clear()
+                    self._worker.forget()
+            finally:
+                self._worker.resume()
+        else:
+            self._worker.give_up_pause()
+
+    def _ask(self, kind: str, timeout: float | None) -> tuple[str | None, Request]:
+        seconds = SHIP_TIMEOUT if timeout is None else max(0.0, timeout)
+        journal = self.journal
+        target = 0 if journal is None else journal.frames_written()
+        request = Request(kind, target=target, deadline=time.monotonic() + seconds)
+        self._worker.ask(request)
+        request.wait()
+        if request.done:
+            return request.reason, request
+        if request.shipped and kind != "close":
+            return None, request  # only what dead processes left is not through yet
+        return request.reason or f"the database did not answer within {seconds:g} s", request
+
+    def _ledger(self) -> Ledger:
+        """The account as the shipper last knew it, for when the database does not answer."""
+        from tracekeeper.shipper.account import Ledger, unstored
+
+        journal = self.journal
+        if journal is None:
+            return Ledger()
+        # Between two turns nothing moves; in a turn that hangs inside the database nothing does either.
+        quiet = self._worker.pause(0.25)
+        try:
+            feed = self._shipper.feed if self._shipper is not None else None
+            if feed is None:
+                return Ledger(0, unstored(journal))
+            return Ledger(feed.stored_spans, unstored(journal, *feed.at))
+        finally:
+            self._worker.resume() if quiet else self._worker.give_up_pause()
+
+    def _make_shipper(self) -> Shipper:
+        # In the shipper's own thread: the database layer takes 200 ms to import, which no traced call must wait for.
+        from tracekeeper.shipper.shipper import Shipper
+
+        self._shipper = Shipper(self, self._worker.urgent)
+        return self._shipper
+
+    def _off(self) -> bool:
+        return not self.enabled and self.journal is None
+
+    @property
+    def used(self) -> bool:
+        """Whether this process has written anything, or tried to."""
+        return self.journal is not None or self._retired_spans > 0 or bool(self._drops.totals())
+
+    def detach(self) -> Journal | None:
+        """See ``shipper.Source``."""
+        journal, self.journal = self.journal, None
+        return journal
+
+    def retire(self, journal: Journal, spans: int) -> None:
+        """See ``shipper.Source``."""
+        self._retired_spans += spans
+        _add(self._retired_drops, journal.dropped())
+
+    # Forking
+
+    def before_fork(self, timeout: float) -> bool:
+        """Bring the shipper to a halt and close the database: SQLite must not be carried into a child."""
+        quiet = self._worker.pause(timeout)
+        if quiet:
+            for store in list(self._stores.values()):
+                store.close()
+        return quiet
+
+    def after_fork_in_parent(self, quiet: bool) -> None:
+        """Go on."""
+        if quiet:
+            self._worker.resume()
+        else:
+            self._worker.give_up_pause()
+
+    def after_fork_in_child(self, quiet: bool) -> None:
+        """Forget what belongs to the parent, without touching its files."""
+        journal = self.journal
+        inherited = (self._stores, self._shipper, self._worker)
+        self._begin()
+        if journal is not None:
+            journal.forget()
+        if not quiet and inherited[0]:
+            # Connections that were in use cannot be closed here (their locks may be held by threads that do not exist
+            # in this process) and make SQLite misjudge every lock on that file: keep them alive and stay away.
+            self._tainted.append(inherited)
+
+
+def _add(total: dict[str, int], counts: Mapping[str, int]) -> None:
+    for reason, count in counts.items():
+        if reason not in (CLOSED, FORKED):  # such a frame went into the next journal
+            total[reason] = total.get(reason, 0) + count

@@ -1,0 +1,150 @@
+"""How a span begins: its parent, its record, whether it is sampled, its first frame.
+
+A span belongs to the record of the innermost span of ours around it, as long as that is of the same trace: a request
+span of a web server or a client's own span may lie in between or above. Without one it is a record itself; an app's
+span always is.
+
+Whether a trace is kept is read off its id: our ids are random, so this is a draw made once at the root, and every
+process that sees the same trace draws the same.
+"""
+
+from __future__ import annotations
+
+import time
+
+from opentelemetry.trace import Span as OtelSpan
+
+from tracekeeper.configuration import Settings, settings
+from tracekeeper.configuration import environment as switches
+from tracekeeper.configuration.settings import base_settings
+from tracekeeper.journal.frames import SpanStart
+from tracekeeper.tracing import ids, masking, recordings, runtime
+from tracekeeper.tracing.context import KEY, OWN_KEY, VAR, containing
+from tracekeeper.tracing.span import Span
+from tracekeeper.tracing.state import AppLink, RecordState
+
+_now = time.time_ns
+_bits = ids.bits
+_active = recordings.active
+_checked: tuple[Settings | None, bool] = (None, False)
+
+
+def enabled() -> Settings | None:
+    """The settings in force here, or ``None`` when tracing is off (by the kill switch or by ``enabled=False``).
+
+    The kill switch is read again when the base settings change, not at every call.
+    """
+    global _checked
+    base = base_settings()
+    checked = _checked
+    if checked[0] is not base:
+        checked = _checked = (base, switches.disabled())
+    if checked[1]:
+        return None
+    now = settings()
+    return now if now.enabled else None
+
+
+def open_span(
+    now: Settings, name: str, kind: str, app: AppLink | None = None, mask: masking.Mask | None = None
+) -> Span:
+    """A span that begins now, below what is current here. It is not written before ``announce``."""
+    around = VAR.get()
+    current = around.get(KEY)
+    span = Span()
+    parent: Span | None
+    parent_id: bytes | None
+    if current is None:
+        parent = parent_id = None
+        trace_id = _bits(128).to_bytes(16, "big")
+    elif type(current) is Span:
+        parent = current
+        above = current.start
+        trace_id, parent_id = above.trace_id, above.span_id
+        span.trace_state = current.trace_state
+    else:
+        trace_id, parent_id = _below_other(span, current)
+        parent = around.get(OWN_KEY)
+        if parent is not None and parent.start.trace_id != trace_id:
+            parent = None
+    span_id = _bits(64).to_bytes(8, "big")
+    span.settings = now
+    span.mask = now.mask if mask is None else masking.both(mask, now.mask)
+    span.parent = parent
+    if parent is not None:
+        span.sampled = parent.sampled or bool(_active.get())
+        span.keeper = keeper = parent.keeper
+        if app is None:
+            state = span.record_state = parent.record_state
+            span.start = SpanStart(
+                trace_id, span_id, parent_id, state.span_id, name, kind, _now(), None, None, now.project
+            )
+            return span
+    else:
+        span.sampled = now.sample >= 1 or bool(_active.get()) or _drawn(trace_id, now.sample)
+        span.keeper = keeper = runtime.keeper()
+    start = span.start = SpanStart(
+        trace_id,
+        span_id,
+        parent_id,
+        span_id,
+        name,
+        kind,
+        _now(),
+        None,
+        None,
+        now.project,
+        now.session_id,
+        now.user_id,
+        now.environment,
+        now.release,
+        now.tags,
+    )
+    enclosing = None if parent is None else parent.record_state
+    state = RecordState(trace_id, span_id, keeper, app, enclosing, span, start, span.sampled)
+    span.record_state = state
+    if app is not None:
+        span.app, span.inline = app, app.has_inline
+        start.app, start.app_version = app.name, app.version
+        if app.needs_spans:
+            state.spans = []
+    return span
+
+
+def announce(span: Span) -> None:
+    """Write that it began, and tell the recordings in force."""
+    state = span.record_state
+    runtime.open_spans[span.start.span_id] = span
+    if span.sampled:
+        span.written = True
+        span.keeper.write(span.start)
+    if state.span is span:
+        for sink in _active.get():
+            sink.begun(state)
+
+
+def enter(span: Span) -> None:
+    """Make it the current span here."""
+    entered = span.entered = containing(span, VAR.get())
+    span.token = VAR.set(entered)
+
+
+def takes_payload(span: Span) -> bool:
+    """Whether values are to be captured at all. Near its cap the journal only takes the spans themselves."""
+    if not span.sampled and not span.settings.keep_errors:
+        return False
+    journal = span.keeper.journal
+    return journal is None or journal.accepts_payloads
+
+
+def _below_other(span: Span, current: OtelSpan) -> tuple[bytes, bytes | None]:
+    known = current.get_span_context()
+    if not known.is_valid:
+        return ids.trace_id(), None
+    if known.trace_state:
+        span.trace_state = known.trace_state
+    return known.trace_id.to_bytes(16, "big"), known.span_id.to_bytes(8, "big")
+
+
+def _drawn(trace_id: bytes, share: float) -> bool:
+    return int.from_bytes(trace_id[8:], "big") < share * 2**64
