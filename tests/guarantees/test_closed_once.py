@@ -15,8 +15,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
-
 from tests.support.fake_keeper import FakeKeeper, faked
+
 from tracekeeper.tracing import current_span, runtime, trace
 from tracekeeper.types import SpanStatus
 
@@ -68,9 +68,8 @@ def sbreaks() -> Iterator[str]:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_finished() -> Iterator[None]:
+def _nothing_finished() -> None:
     finished.clear()
-    yield
 
 
 def ended(kept: FakeKeeper) -> tuple[str, Any]:
@@ -303,9 +302,7 @@ def test_a_generator_that_raises_keeps_its_text(kept: FakeKeeper) -> None:
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
-def test_ctrl_c_and_exit_inside_a_stream_are_errors_with_its_text(
-    kept: FakeKeeper, kind: type[BaseException]
-) -> None:
+def test_ctrl_c_and_exit_inside_a_stream_are_errors_with_its_text(kept: FakeKeeper, kind: type[BaseException]) -> None:
     @trace
     def stream() -> Iterator[str]:
         yield "The "
@@ -380,7 +377,7 @@ def test_a_stream_held_at_exit_is_swept_with_its_text(kept: FakeKeeper) -> None:
     next(held[1])  # type: ignore[call-overload]
     for span in list(runtime.open_spans.values()):
         span.sweep(SpanStatus.INTERRUPTED)
-    assert [(end.status, end.output) for end in kept.ends] == [("interrupted", b'""'), ("interrupted", b'"The "')]
+    assert [(end.status, end.output) for end in kept.ends] == [("abandoned", b'""'), ("abandoned", b'"The "')]
     held.clear()
     gc.collect()
     assert len(kept.ends) == 2

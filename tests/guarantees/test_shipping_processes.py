@@ -334,3 +334,31 @@ call(keeper(), "ordinary")
     with temporary_keeper(data) as keeper:
         assert keeper.ship(30) is None
     assert sorted(spans.stored(data)) == [("last words", "ok"), ("ordinary", "ok")]
+
+
+def test_threads_that_fork_at_once_leave_the_shipper_working(tmp_path: Path) -> None:
+    done = programs.run(
+        spans.PRELUDE
+        + """
+k = keeper()
+call(k, "parent")
+assert k.ship(30) is None
+def work():
+    for _ in range(5):
+        call(k, "parent")
+        pid = os.fork()
+        if pid == 0:
+            call(k, "child")
+            os._exit(0)
+        os.waitpid(pid, 0)
+threads = [threading.Thread(target=work) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+assert k.ship(30) is None
+""",
+        tmp_path,
+        timeout=60,
+    )
+    assert done.code == 0, done.err
+    names = [name for name, _ in spans.stored(tmp_path / ".tracekeeper")]
+    assert sorted(names) == ["child"] * 20 + ["parent"] * 21

@@ -82,7 +82,7 @@ def faked(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKeeper]:
     trouble.forget()
     runtime.open_spans.clear()
     yield made
-    left = [span for span in runtime.open_spans.values()]
+    left = list(runtime.open_spans.values())
     runtime.open_spans.clear()
     failed = trouble.counts()
     trouble.forget()

@@ -41,9 +41,11 @@ def run(directory: str | Path | None = None, *, questions: tuple[str, ...] = QUE
     show("tk.leaderboard('app = \"docs\"')", tk.leaderboard('app = "docs"'))
     receipt = tk.flush()
     show("tk.flush()", receipt_text(receipt))
+    where = tk.settings().directory
+    option = f" --directory {where}" if where is not None else ""
     print("\nWhat to do next:")
-    print("  tracekeeper records 'score.hanging_judge.status = timed_out' --scores")
-    print("  tracekeeper status")
+    print(f"  tracekeeper records 'score.hanging_judge.status = timed_out' --scores{option}")
+    print(f"  tracekeeper status{option}")
     print("  and read how little it takes: tracekeeper/demo/app.py")
     return 0 if settled and receipt.complete else 1
 

@@ -97,6 +97,15 @@ class File:
         """Bring what was written, also through a mapping, to the disk itself."""
         getattr(os, "fdatasync", os.fsync)(self.fd)
 
+    def abandon(self) -> None:
+        """In a forked child, which has no other thread: close now, so that a write the fork interrupted cannot go on."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+        while self._borrowed:
+            os.close(self._borrowed.pop())
+        self.path = Path(os.devnull)
+
     def _read_some(self, size: int, offset: int) -> bytes:
         pread = _pread
         if pread is not None:
@@ -126,11 +135,7 @@ class File:
             return os.open(self.path, self._flags)
 
     def __del__(self) -> None:
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            os.close(fd)
-        while self._borrowed:
-            os.close(self._borrowed.pop())
+        self.abandon()
 
 
 def can_reserve() -> bool:

@@ -124,6 +124,8 @@ class Placer(Stock):
         mixed = sequence ^ (start - chunk.origin) ^ (chunk.seed ^ SIDE_SEED if job.flag else chunk.seed)
         word = crc32(body, mixed & 0xFFFFFFFF) << 32 | job.flag | length
         after = (start + length + 7) & -8
+        if self._shut:  # looked at last: a signal handler may have forked in the middle of all this
+            return self._shut
         if chunk.map is not None:
             index = start >> 3
             chunk.words[index + 1] = sequence

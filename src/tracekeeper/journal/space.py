@@ -131,6 +131,7 @@ class Space:
         self._sequence = sequence
         self._steps = itertools.count()
         self._ranges: deque[tuple[int, int]] = deque()
+        self._forgotten = False
 
     def grow(self, at_most: int) -> bool:
         """Add one step of chunks to ``spare``, at most ``at_most``; ``False`` when that is none.
@@ -150,6 +151,8 @@ class Space:
         except BaseException:
             self._ranges.append((first, count))
             raise
+        if self._forgotten:
+            return False
         if taken < count:
             self._ranges.append((first + taken, count - taken))
         self.chunks.extend(added)
@@ -230,6 +233,8 @@ class Space:
             chunk.words = VOID
             chunk.map = VOID
             chunk.end = 0
+        self._forgotten = True
+        self._file.abandon()
         self.detach()
 
     def detach(self) -> None:
@@ -266,6 +271,8 @@ class Space:
     def _stamp(self, chunk: Chunk, generation: int, *, blank: bool = True) -> None:
         base = peek(self._sequence) - 1 if blank else 0
         mark = encode_mark(Mark(generation, base), chunk.index, self._nonce)
+        if self._forgotten:  # a signal handler forked: this chunk is the parent's
+            raise OSError(errno.EBADF, "the journal is the parent process's")
         if chunk.map is not None:
             chunk.map[chunk.origin : chunk.origin + MARK_SIZE] = mark
             chunk.map[chunk.room : chunk.room + MARK_SIZE] = mark

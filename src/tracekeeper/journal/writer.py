@@ -284,6 +284,8 @@ class Journal(Placer):
         """In a forked child: let go of the parent's journal without touching it. May be called again."""
         self._shut = FORKED
         self._space.forget()
+        if self._side is not None:
+            self._side.file.abandon()
         self._pool.clear()
         self._full.clear()
         self._drop_files()

@@ -156,12 +156,12 @@ def _from_pair(pair: tuple[Any, Any]) -> Score:
         return _failed(f"the metric returned a tuple whose second part is {_type(reason)}; allowed: (value, reason)")
     if isinstance(value, tuple):
         return _failed(f"the metric returned a tuple within a tuple; allowed: {ALLOWED}")
-    score = _convert(value)
-    if score.status is ScoreStatus.SCORED or reason is None or value is None:
-        reason = reason if reason is not None else score.reason
-    else:
-        reason = f"{score.reason} ({reason})"
-    return score.replace(reason=clean(reason), metadata=metadata if metadata is not None else score.metadata)
+    score, said = _convert(value), clean(reason)
+    if said is None:
+        said = score.reason
+    elif score.status is not ScoreStatus.SCORED and value is not None:
+        said = f"{score.reason} ({said})"
+    return score.replace(reason=said, metadata=metadata if metadata is not None else score.metadata)
 
 
 def _from_score(score: Score) -> Score:
@@ -232,12 +232,12 @@ def range_text(bounds: Range) -> str:
 
 
 def _label(text: str) -> Score:
-    text = clean(text) or ""
-    if not text:
+    label = clean(text[:LABEL_LIMIT])
+    if label is None:
         return _skipped("the metric returned an empty label")
     if len(text) > LABEL_LIMIT:
-        return Score(text[:LABEL_LIMIT], reason=f"the label was cut to {LABEL_LIMIT} of {len(text)} characters")
-    return Score(text)
+        return Score(label, reason=f"the label was cut to {LABEL_LIMIT} of {len(text)} characters")
+    return Score(label)
 
 
 def clean(text: Any, limit: int = REASON_LIMIT) -> str | None:

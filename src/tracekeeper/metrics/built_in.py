@@ -29,3 +29,8 @@ class BuiltIn(Metric):
                 raise MetricError(f"{type(self).__name__}: unknown option {name!r}{hint}")
         stated: Any = {"version": self.revision, **defaults, **options}
         Metric.__init__(self, function, **stated)
+
+    def __repr__(self) -> str:
+        said = [f"{name}={value!r}" for name, value in self.parameters.items()]
+        said += [f"{name}={selector!r}" for name, selector in self.selectors.items()]
+        return f"{type(self).__name__}({', '.join(said)})"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tracekeeper.journal.cursor import Cursor
 from tracekeeper.journal.reader import JournalReader
-from tracekeeper.reading.fresh import TIMEOUT
+from tracekeeper.reading.fresh import TIMEOUT, seconds
 from tracekeeper.shipper.account import count
 from tracekeeper.shipper.plan import Planner
 from tracekeeper.tracing import runtime
@@ -38,7 +38,7 @@ def status(*, timeout: float = TIMEOUT) -> dict[str, Any]:
     A store that cannot be read is no error here: ``store_error`` says why, and the journals are shown all the same.
     """
     keeper = runtime.keeper()
-    reason = keeper.ship(timeout)
+    reason = keeper.ship(seconds(timeout))
     found: dict[str, Any] = {**keeper.status(), "note": reason, "store_error": None}
     try:
         store = keeper.store()

@@ -6,9 +6,12 @@ locked, the disk is full) the reader gets what the store has, and a note that sa
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from tracekeeper.tracing import runtime
+from tracekeeper.types import ConfigurationError
 
 if TYPE_CHECKING:  # at run time the keeper opens it, so that writing (tk.score, tk.flush) costs no database layer
     from tracekeeper.store.store import Store
@@ -34,14 +37,31 @@ def fresh(timeout: float = TIMEOUT) -> Fresh:
         When the database cannot even be read.
     """
     keeper = runtime.keeper()
-    reason = keeper.ship(timeout)
+    reason = keeper.ship(seconds(timeout))
     note = f"not everything traced before this read is in it yet: {reason}" if reason else None
     return Fresh(keeper, keeper.store(), note)
 
 
+def seconds(timeout: float) -> float:
+    """A timeout that is one.
+
+    Raises
+    ------
+    ConfigurationError
+        It is no number of seconds.
+    """
+    good = isinstance(timeout, int | float) and not isinstance(timeout, bool) and timeout >= 0
+    if not good or not math.isfinite(timeout):
+        raise ConfigurationError(f"timeout={timeout!r}: expected a number of seconds, 0 or more")
+    return timeout
+
+
 def dropped(store: Store) -> dict[str, int]:
     """What all journals of the store had to drop, by reason."""
-    return store.counts().dropped
+    total: Counter[str] = Counter()
+    for row in store.journal_rows():
+        total.update(row.dropped)
+    return dict(total)
 
 
 def dropped_line(counts: dict[str, int]) -> list[str]:

@@ -142,7 +142,7 @@ RECORD_COLUMNS: tuple[Column[Record], ...] = (
     Column("trace_id", lambda record: record.trace_id, shown=False),
     Column("span_id", lambda record: record.span_id, shown=False),
     Column("started", lambda record: record.started, "time", rank=5),
-    Column("app", lambda record: record.app, text=lambda record: record.app or "no app"),
+    Column("app", lambda record: record.app, text=lambda record: record.app or f"{record.name} (no app)"),
     Column("version", lambda record: record.version),
     Column("name", lambda record: record.name, shown=False),
     Column("status", lambda record: record.status),

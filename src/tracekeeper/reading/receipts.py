@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
 from collections.abc import Iterable
 
-from tracekeeper.reading.fresh import dropped_line
+from tracekeeper.reading.fresh import dropped_line, seconds
 from tracekeeper.tracing import runtime
-from tracekeeper.types import ConfigurationError, Receipt, ScoreStatus
+from tracekeeper.types import Receipt, ScoreStatus
 
 
 def flush(timeout: float = 5.0) -> Receipt:
@@ -36,7 +35,7 @@ def flush(timeout: float = 5.0) -> Receipt:
     >>> receipt.journaled == receipt.stored + receipt.pending, receipt.complete
     (True, True)
     """
-    deadline = time.monotonic() + _seconds(timeout)
+    deadline = time.monotonic() + seconds(timeout)
     keepers = runtime.keepers() or [runtime.keeper()]
     return merged([keeper.receipt(max(0.0, deadline - time.monotonic())) for keeper in keepers])
 
@@ -51,7 +50,7 @@ def shutdown(timeout: float | None = None) -> Receipt:
     timeout:
         Seconds it may take at most; default: ``exit_timeout``.
     """
-    return runtime.shutdown(None if timeout is None else _seconds(timeout))
+    return runtime.shutdown(None if timeout is None else seconds(timeout))
 
 
 def merged(receipts: Iterable[Receipt]) -> Receipt:
@@ -124,10 +123,3 @@ def _summed(counts: Iterable[dict[str, int]]) -> dict[str, int]:
     for one in counts:
         total.update(one)
     return dict(total)
-
-
-def _seconds(timeout: float) -> float:
-    good = isinstance(timeout, int | float) and not isinstance(timeout, bool) and timeout >= 0
-    if not good or not math.isfinite(timeout):
-        raise ConfigurationError(f"timeout={timeout!r}: expected a number of seconds, 0 or more")
-    return timeout

@@ -104,7 +104,7 @@ def log_record(
         parent_id=None,
         record_id=span_id,
         name=name or (link.name if link is not None else "record"),
-        kind=SpanKind.CHAIN,
+        kind=SpanKind.CHAIN.value,
         started=began,
         app=None if link is None else link.name,
         app_version=None if link is None else link.version,
@@ -186,8 +186,8 @@ def _encoded(value: Any, current: Settings) -> tuple[bytes, int]:
 
 def _status(error: BaseException | str | None) -> str:
     if error is None:
-        return SpanStatus.OK
-    return SpanStatus.ERROR if isinstance(error, str) else failures.status_of(error)
+        return SpanStatus.OK.value
+    return SpanStatus.ERROR.value if isinstance(error, str) else failures.status_of(error).value
 
 
 def _error(error: BaseException | str | None) -> ErrorInfo | None:

@@ -30,6 +30,9 @@ LINGER = 0.015
 MAKE_AGAIN = 5.0
 """Seconds after which making the crew is tried again."""
 
+IMPORT_PATIENCE = 60.0
+"""Seconds that ``pause`` waits for an import to end."""
+
 
 class Request:
     """What a caller asks the thread for, and the answer.
@@ -100,6 +103,7 @@ class Worker:
         self._alive = _thread.allocate_lock()  # held for as long as the thread lives; only ever tried
         self._busy = _thread.allocate_lock()  # held during a turn: whoever has it knows that the thread does nothing
         self._stopping = False
+        self._settled = False
         self._unmade = ""
         self._make_at = 0.0
         self.pausing = False
@@ -136,9 +140,16 @@ class Worker:
         return self._alive.locked()
 
     def pause(self, timeout: float) -> bool:
-        """Wait until the thread is between two turns and keep it there; whether that succeeded in time."""
+        """Wait until the thread is between two turns and keep it there; whether that succeeded in time.
+
+        While the thread has yet to finish its first turn, it imports: that goes on by itself, however slow the machine,
+        and is waited for much longer. A process forked in the middle of an import could never import that module, nor
+        could the program in it.
+        """
         self.pausing = True
-        return self._busy.acquire(timeout=timeout)
+        if self._busy.acquire(timeout=timeout):
+            return True
+        return not self._settled and self._busy.acquire(timeout=IMPORT_PATIENCE)
 
     def resume(self) -> None:
         """Undo a ``pause`` that succeeded."""
@@ -152,6 +163,7 @@ class Worker:
     def forget(self) -> None:
         """While paused: let the crew go; the next turn makes another."""
         self._crew = None
+        self._settled = False
 
     def stop(self) -> None:
         """Let the thread end after its present turn. A later ``wake`` or ``ask`` starts another."""
@@ -204,7 +216,11 @@ class Worker:
         self.since = time.monotonic()
         try:
             crew = self._crew or self._made(requests)
-            return MAKE_AGAIN if crew is None else crew.turn(requests)
+            if crew is None:
+                return MAKE_AGAIN
+            wait = crew.turn(requests)
+            self._settled = True
+            return wait
         finally:
             self.since = None
 

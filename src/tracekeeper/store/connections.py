@@ -91,6 +91,11 @@ class Connections:
             self._writer.dispose()
         self._readers.dispose()
 
+    @property
+    def in_use(self) -> bool:
+        """Whether a connection is open; after ``close``: whether a thread is in the middle of using one."""
+        return bool(self._drivers)
+
     def forget(self) -> None:
         """In a forked child: leave the inherited connections alone for ever, and begin with none."""
         for driver in self._drivers:

@@ -92,6 +92,7 @@ def sound(frame: ScoreFrame) -> ScoreFrame:
     """The frame, or ``failed`` with a reason when it says ``scored`` without a value that can be stored.
 
     SQLite would make NULL of a NaN, and a score without a value must say why it has none.
+    What is not scored has no value.
     """
     value = frame.value
     if value is not None and not math.isfinite(value):
@@ -101,6 +102,8 @@ def sound(frame: ScoreFrame) -> ScoreFrame:
             return _without_value(frame, "it was said to be scored, but has no value")
     elif frame.status not in _STATUSES:
         return _without_value(frame, f"unknown status {frame.status!r}", failed=True)
+    elif value is not None or frame.label is not None:
+        return msgspec.structs.replace(frame, value=None, label=None)
     return frame
 
 
@@ -111,7 +114,7 @@ def _without_value(frame: ScoreFrame, why: str, *, failed: bool = False) -> Scor
     if frame.status == ScoreStatus.SCORED or failed:
         told = f"{why}; the metric's reason: {frame.reason}" if frame.reason else why
         frame = msgspec.structs.replace(frame, status=str(ScoreStatus.FAILED), reason=told)
-    return msgspec.structs.replace(frame, value=None)
+    return msgspec.structs.replace(frame, value=None, label=None)
 
 
 def store(

@@ -77,6 +77,11 @@ class Store:
         """Close all connections. Closing twice is harmless."""
         self._connections.close()
 
+    @property
+    def in_use(self) -> bool:
+        """Whether a connection is open; after ``close``: whether a thread is in the middle of using one."""
+        return self._connections.in_use
+
     @contextlib.contextmanager
     def write(self) -> Iterator[Connection]:
         """A connection in a write transaction: committed after the block, rolled back if it raises."""

@@ -22,7 +22,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tracekeeper.configuration import environment, settings
 from tracekeeper.configuration.settings import Settings
@@ -61,6 +61,17 @@ waits, to look after the journal, to let go of the database before a fork."""
 UNOPENED = "the journal could not be opened"
 UNENCODED = "it could not be encoded"
 """Reasons of drops that the journal itself cannot count."""
+
+
+class Halt(NamedTuple):
+    """How far the database was brought to rest for a fork."""
+
+    paused: bool
+    """The shipper is between two turns."""
+    barred: bool
+    """Nobody opens a store."""
+    quiet: bool
+    """Both, and no connection is open."""
 
 
 class Keeper:
@@ -387,29 +398,38 @@ class Keeper:
 
     # Forking
 
-    def before_fork(self, timeout: float) -> bool:
-        """Bring the shipper to a halt and close the database: SQLite must not be carried into a child."""
-        quiet = self._worker.pause(timeout)
-        if quiet:
-            for store in list(self._stores.values()):
-                store.close()
-        return quiet
+    def before_fork(self, timeout: float) -> Halt:
+        """Bring the shipper to a halt and close the database: SQLite must not be carried into a child.
 
-    def after_fork_in_parent(self, quiet: bool) -> None:
-        """Go on."""
+        Also nobody may be importing the database layer: the child would inherit the locks of that import for ever.
+        """
+        paused = self._worker.pause(timeout)
+        # Held until after the fork: no thread begins to open (and import) in between.
+        barred = self._store_lock.acquire(timeout=timeout)
+        quiet = paused and barred
         if quiet:
+            for store in self._stores.values():
+                store.close()
+            quiet = not any(store.in_use for store in self._stores.values())
+        return Halt(paused, barred, quiet)
+
+    def after_fork_in_parent(self, halt: Halt) -> None:
+        """Go on."""
+        if halt.barred:
+            self._store_lock.release()
+        if halt.paused:
             self._worker.resume()
         else:
             self._worker.give_up_pause()
 
-    def after_fork_in_child(self, quiet: bool) -> None:
+    def after_fork_in_child(self, halt: Halt) -> None:
         """Forget what belongs to the parent, without touching its files."""
         journal = self.journal
         inherited = (self._stores, self._shipper, self._worker)
         self._begin()
         if journal is not None:
             journal.forget()
-        if not quiet and inherited[0]:
+        if not halt.quiet and inherited[0]:
             # Connections that were in use cannot be closed here (their locks may be held by threads that do not exist
             # in this process) and make SQLite misjudge every lock on that file: keep them alive and stay away.
             self._tainted.append(inherited)

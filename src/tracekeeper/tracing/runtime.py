@@ -13,6 +13,7 @@ Invariants
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import contextlib
 import logging
@@ -27,7 +28,7 @@ from tracekeeper.configuration import environment
 from tracekeeper.configuration.settings import Settings, base_settings, resets
 from tracekeeper.tracing import exit as leaving
 from tracekeeper.tracing.exit import at_exit
-from tracekeeper.tracing.keeper import Keeper
+from tracekeeper.tracing.keeper import Halt, Keeper
 from tracekeeper.types import Receipt, SpanStatus
 
 __all__ = [
@@ -47,6 +48,9 @@ FORK_PATIENCE = 2.0
 """Seconds for which a fork waits until the shipper has let go of the database."""
 
 
+NO_HALT = Halt(paused=False, barred=False, quiet=False)
+
+
 class OpenSpan(Protocol):
     """A span that has begun and not ended."""
 
@@ -62,7 +66,7 @@ _keepers: dict[tuple[Path, str, str], Keeper] = {}
 _current: tuple[Settings | None, Keeper | None] = (None, None)
 _found: tuple[int, Path] | None = None
 _in_child: list[Callable[[], None]] = []
-_quiet: dict[Keeper, bool] = {}
+_halts: dict[int, list[tuple[Keeper, Halt]]] = {}
 _receipts: dict[Keeper, Receipt] = {}
 
 
@@ -119,22 +123,26 @@ def _directory() -> Path:
 
 def _before_fork() -> None:
     deadline = time.monotonic() + FORK_PATIENCE
-    _quiet.clear()
+    halts: list[tuple[Keeper, Halt]] = []
+    _halts[_thread.get_ident()] = halts
     for each in keepers():
-        _quiet[each] = each.before_fork(max(0.0, deadline - time.monotonic()))
+        try:
+            halts.append((each, each.before_fork(max(0.0, deadline - time.monotonic()))))
+        except Exception:  # the fork happens whatever fails here
+            log.exception("the database could not be let go of before a fork")
 
 
 def _after_in_parent() -> None:
-    for each, quiet in _quiet.items():
-        each.after_fork_in_parent(quiet)
-    _quiet.clear()
+    for each, halt in _halts.pop(_thread.get_ident(), ()):
+        each.after_fork_in_parent(halt)
 
 
 def _after_in_child() -> None:
+    halts = dict(_halts.pop(_thread.get_ident(), ()))
+    _halts.clear()  # other threads' forks do not concern this process
     open_spans.clear()  # the parent's, which ends them
     for each in keepers():
-        each.after_fork_in_child(_quiet.get(each, True))
-    _quiet.clear()
+        each.after_fork_in_child(halts.get(each, NO_HALT))
     for callback in _in_child:
         try:
             callback()

@@ -142,10 +142,7 @@ def failed_in(span: Span, error: BaseException, settles: bool = True) -> bool:
 
 def returned(span: Span, result: Any) -> Any:
     """The call returned: leave its span, end it or follow the result."""
-    if span.token is not None:
-        leave(span.token, span.entered)
-        span.token = span.entered = None
-    result = settle(span, result)
+    result = returned_async(span, result)
     if span.inline and not span.is_open():
         settle_inline(span)
     return result
@@ -155,7 +152,8 @@ def returned_async(span: Span, result: Any) -> Any:
     """The same, inline metrics aside."""
     if span.token is not None:
         leave(span.token, span.entered)
-        span.token = span.entered = None
+    # The context holds the span. Closing drops it too, but the span of a stream or an awaitable goes on.
+    span.token = span.entered = None
     return settle(span, result)
 
 

@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tracekeeper.journal.frames import ScoreFrame, encode
@@ -303,6 +303,10 @@ _anything = st.recursive(
 )
 
 
+@settings(max_examples=400, deadline=None)
+@example(result=(None, ""), parts=None, bounds=None)
+@example(result=(False, " "), parts=None, bounds=None)
+@example(result=Score(float("nan"), reason=""), parts=None, bounds=None)
 @given(result=_anything, parts=st.none() | st.just(["a", "b"]), bounds=st.none() | st.just((0, 1)))
 def test_scores_is_total_and_every_score_is_whole(result: Any, parts: list[str] | None, bounds: Any) -> None:
     made = metric(lambda output: output, name="m", names=parts, range=bounds)
@@ -311,6 +315,7 @@ def test_scores_is_total_and_every_score_is_whole(result: Any, parts: list[str] 
     assert len({name for name, _ in scores}) == len(scores)
     for _, score in scores:
         assert score.status.final
+        assert score.reason is None or score.reason.strip()
         if score.status is ScoreStatus.SCORED:
             assert type(score.value) in (bool, float, str)
             assert not isinstance(score.value, float) or math.isfinite(score.value)

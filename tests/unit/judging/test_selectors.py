@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracekeeper.judging import CannotBind, RecordView, Selector, SpanView, metric, select
@@ -148,6 +148,7 @@ _json = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(value=_json, path=st.from_regex(r"[a-z]{1,3}(\.[a-z]{1,3}|\[-?[0-9]\]){0,3}", fullmatch=True))
 def test_a_path_into_anything_finds_a_value_or_says_why_not(value: Any, path: str) -> None:
     reason = path

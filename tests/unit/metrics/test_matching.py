@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracekeeper import metrics
@@ -109,6 +109,7 @@ def test_token_f1(output: str, expected: Any, value: float) -> None:
     assert metrics.TokenF1()(output, expected)[0] == pytest.approx(value)
 
 
+@settings(deadline=None)
 @given(left=st.text(), right=st.text())
 def test_f1_and_exact_match_are_symmetric_and_within_their_range(left: str, right: str) -> None:
     f1, exact, equal = metrics.TokenF1(), metrics.ExactMatch(), metrics.Equals()

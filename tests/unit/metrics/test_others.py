@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracekeeper import metrics
@@ -123,6 +123,7 @@ class TestPii:
         assert iban("FR14 2004 1010 0505 0001 3M02 606")
         assert not iban("FR14")
 
+    @settings(deadline=None)
     @given(st.text())
     def test_any_text(self, text: str) -> None:
         count, _ = metrics.Pii()(text)
@@ -138,6 +139,7 @@ class TestSentiment:
         assert judge("").status == "skipped"
         assert judge.range == (-1, 1)
 
+    @settings(deadline=None)
     @given(st.text())
     def test_any_text_is_within_the_range(self, text: str) -> None:
         pytest.importorskip("vaderSentiment")
@@ -172,6 +174,7 @@ def test_sentences(text: str, expected: list[str]) -> None:
     assert sentences(text) == expected
 
 
+@settings(deadline=None)
 @given(st.text(st.sampled_from("ab1 .!?。！\n-\"'（）e.g.Dr")))
 def test_sentences_lose_nothing(text: str) -> None:
     assert "".join("".join(sentences(text)).split()) == "".join(text.split())

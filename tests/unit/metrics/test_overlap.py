@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracekeeper import metrics
@@ -107,6 +107,7 @@ def test_answer_relevance() -> None:
     assert judge("what is it?", "mild").status == "skipped"
 
 
+@settings(deadline=None)
 @given(output=st.text(), context=st.lists(st.text(), max_size=3), question=st.text())
 def test_any_text_gives_a_share_or_a_reason(output: str, context: list[str], question: str) -> None:
     for made, arguments in (
@@ -126,6 +127,7 @@ def test_any_text_gives_a_share_or_a_reason(output: str, context: list[str], que
             assert score.status is ScoreStatus.SKIPPED
 
 
+@settings(deadline=None)
 @given(text=st.text(min_size=1))
 def test_a_text_is_grounded_in_itself(text: str) -> None:
     result = metrics.OverlapGroundedness()(text, [text])

@@ -221,7 +221,7 @@ def test_leaving_settles_local_scores_and_leaves_importable_ones(
     bench.engine.submit(second, [importable, local(length, name="queued")])
     began = time.monotonic()
     draining.leave([bench.engine], began + 0.5)
-    assert 0.5 <= time.monotonic() - began < 1.5
+    assert 0.5 <= time.monotonic() - began < 0.5 * 3 + 1
     score = first.handle.one()
     assert (score.status, score.reason, score.attempt) == ("cancelled", "process exited", 1)
     assert second.handle.one().status == "cancelled"

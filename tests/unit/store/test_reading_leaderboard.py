@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import and_
 from tests.support.rows import SECOND, Writer, birth, record, score
 
-from tracekeeper.store import tables
+from tracekeeper.store import leaderboard, tables
 from tracekeeper.store.connections import driver_of
 from tracekeeper.store.store import Store
 from tracekeeper.types import ScoreStatus, SpanStatus, Usage
@@ -21,8 +21,15 @@ def percentile(values: list[int], share: int) -> int:
     return sorted(values)[math.ceil(len(values) * share / 100) - 1]
 
 
-@pytest.mark.parametrize("where", [None, tables.record.c.status == "ok"], ids=["all", "filtered"])
-def test_the_figures_are_those_of_the_records(store: Store, journal: Writer, where: Any) -> None:
+@pytest.mark.parametrize(
+    ("where", "many"),
+    [(None, 0), (tables.record.c.status == "ok", 0), (tables.record.c.status == "ok", 10_000)],
+    ids=["all", "filtered widely", "filtered narrowly"],
+)
+def test_the_figures_are_those_of_the_records(
+    store: Store, journal: Writer, where: Any, many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leaderboard, "MANY", many)
     chance = random.Random(5)
     expected: dict[str, dict[str, Any]] = {}
     for _ in range(120):
@@ -64,8 +71,8 @@ def test_the_figures_are_those_of_the_records(store: Store, journal: Writer, whe
         assert (row.latency_p50, row.latency_p95) == (percentile(durations, 50), percentile(durations, 95))
         assert row.latency_mean == pytest.approx(statistics.fmean(durations))
         assert (row.input_tokens, row.output_tokens, row.cost) == (of["tokens"], None, None)
-        flag, metric = row.metrics
-        assert (flag.name, flag.n_bool, flag.n_values, flag.n) == ("flag", row.records, row.records, row.records)
+        truth, metric = row.metrics
+        assert (truth.name, truth.n_bool, truth.n_values, truth.n) == ("flag", row.records, row.records, row.records)
         assert (metric.name, metric.n_bool, metric.n_values) == ("m", 0, len(of["values"]))
         assert metric.statuses == {str(status): of["outcomes"].count(status) for status in ScoreStatus}
         assert metric.n == sum(metric.statuses.values()) == row.records
@@ -113,12 +120,12 @@ def test_the_leaderboard_reads_indexes_only(store: Store, journal: Writer) -> No
     store.leaderboard()
     driver.set_trace_callback(None)
     statements = [each for each in seen if "FROM record" in each or "FROM score" in each]
-    assert len(statements) == 4  # the records, their two percentiles, the scores
+    assert len(statements) == 5  # statuses, figures, two percentiles, scores
     with store.read() as connection:
         for statement in statements:
             plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}").all()
             for _, _, _, step in plan:
-                assert "COVERING INDEX" in step, (step, statement)
+                assert "COVERING INDEX" in step, (step, statement)  # in particular no TEMP B-TREE
 
 
 @pytest.mark.parametrize(

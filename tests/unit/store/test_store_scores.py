@@ -116,6 +116,7 @@ def test_a_score_without_a_value_is_not_scored(store: Store, journal: Writer) ->
             score(write, "label", value=None, label="good", value_type="label"),
             score(write, "odd", status="done"),
             score(write, "nan", status="failed", value=math.nan, reason="mine"),
+            score(write, "half", status="timed_out", value=0.5, label="half", reason="too slow"),
         ],
     )
     found = scores_on(store, write)
@@ -124,7 +125,9 @@ def test_a_score_without_a_value_is_not_scored(store: Store, journal: Writer) ->
         "label": ("scored", None),
         "odd": ("failed", None),
         "nan": ("failed", None),
+        "half": ("timed_out", None),
     }
+    assert found["half"].label is None
     assert found["nan"].reason == "mine"
     assert all(row.reason for row in found.values() if row.status == "failed")
 

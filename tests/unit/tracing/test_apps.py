@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-
 from tests.support.fake_keeper import FakeKeeper
+
 from tracekeeper.configuration import configure
 from tracekeeper.journal.frames import Definition, ScoreBirth, SpanEnd
 from tracekeeper.tracing import current_span, trace, trouble
@@ -72,7 +72,7 @@ def test_a_call_of_an_app(kept: FakeKeeper, app: App) -> None:
     start = kept.start("rag")
     assert (start.app, start.app_version) == ("rag", "1.2")
     assert kept.end("rag").scores == (ScoreBirth("length", "v1", "background"),)
-    assert [type(frame) for frame in kept.frames][0] is Definition
+    assert type(kept.frames[0]) is Definition
     [state] = app.states
     assert state.live_input == {"question": question}
     assert state.live_output is question

@@ -123,7 +123,10 @@ class HostileDict(dict[str, Any]):
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        ({"q": "hi", "n": 3, "x": 1.5, "no": None, "yes": True}, {"q": "hi", "n": 3, "x": 1.5, "no": None, "yes": True}),
+        (
+            {"q": "hi", "n": 3, "x": 1.5, "no": None, "yes": True},
+            {"q": "hi", "n": 3, "x": 1.5, "no": None, "yes": True},
+        ),
         (float("nan"), "NaN"),
         ([float("inf"), 1.0], ["Infinity", 1.0]),
         ({"x": [float("-inf")] * 40}, {"x": ["-Infinity"] * 40}),
@@ -133,7 +136,7 @@ class HostileDict(dict[str, Any]):
         (2**70, 2**70),
         ({"a": [2**70] * 40}, {"a": [2**70] * 40}),
         (-(2**64), -(2**64)),
-        ({1: 2, None: 3, True: 4, (1, 2): 5, b"x": 6}, {"1": 4, "null": 3, "[1, 2]": 5, "x": 6}),
+        ({2: 2, None: 3, True: 4, (1, 2): 5, b"x": 6}, {"2": 2, "null": 3, "true": 4, "[1, 2]": 5, "x": 6}),
         ((1, 2), [1, 2]),
         ({3}, [3]),
         (frozenset({3}), [3]),
@@ -324,10 +327,11 @@ def test_any_value_becomes_json_within_its_limit(value: Any, limit: int) -> None
     data.decode()
 
 
+texts = st.text(st.characters(exclude_categories=("Cs",)))
 jsonable = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**80), 2**80) | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters(exclude_categories=("Cs",))),
-    lambda inner: st.lists(inner, max_size=40) | st.dictionaries(st.text(st.characters(exclude_categories=("Cs",))), inner),
+    | texts,
+    lambda inner: st.lists(inner, max_size=40) | st.dictionaries(texts, inner),
     max_leaves=60,
 )  # fmt: skip
 

@@ -16,8 +16,8 @@ from opentelemetry import trace as otel
 from opentelemetry.context import Context, attach, detach
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
 from tests.support.fake_keeper import FakeKeeper
+
 from tracekeeper.configuration import context
 from tracekeeper.tracing import current_span, span, trace
 
@@ -112,7 +112,9 @@ def test_tasks_and_to_thread_nest_and_plain_threads_begin_anew(kept: FakeKeeper)
 
     async def main() -> None:
         with span("root"):
-            await asyncio.gather(asyncio.to_thread(leaf, "thread"), asyncio.create_task(asyncio.to_thread(leaf, "task")))
+            await asyncio.gather(
+                asyncio.to_thread(leaf, "thread"), asyncio.create_task(asyncio.to_thread(leaf, "task"))
+            )
             plain = threading.Thread(target=leaf, args=("plain",))
             plain.start()
             plain.join()

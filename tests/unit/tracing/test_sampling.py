@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from opentelemetry.context import attach, detach
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
 from tests.support.fake_keeper import FakeKeeper
+
 from tracekeeper.configuration import configure, context, reset
 from tracekeeper.tracing import current_span, recordings, span, trace
 

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from opentelemetry.trace import SpanContext, Status, StatusCode, get_current_span
 from opentelemetry.trace import Span as OtelSpan
-
+from opentelemetry.trace import SpanContext, Status, StatusCode, get_current_span
 from tests.support.fake_keeper import FakeKeeper, Full
+
 from tracekeeper.configuration import configure, context
 from tracekeeper.tracing import Span, capture, current_span, documents, span, start_span, trace, trouble, usage
 from tracekeeper.types import SpanStatus, Usage

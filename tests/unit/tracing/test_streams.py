@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-
 from tests.support.fake_keeper import FakeKeeper
+
 from tracekeeper.configuration import configure, context
 from tracekeeper.tracing import capture, chunks, span, trace
 from tracekeeper.tracing.simplify import SLACK
