@@ -40,13 +40,13 @@ print(json.dumps({"first_ms": first, "rss_mb": rss}))
 def measure(python: str, code: str, **more: str) -> dict[str, float]:
     """The medians of what ``code`` prints."""
     got = []
-    for _ in range(ROUNDS):
+    for _ in range(ROUNDS + 1):
         with tempfile.TemporaryDirectory() as folder:
             done = subprocess.run(
                 [python, "-c", code], env=environment(**more), cwd=folder, capture_output=True, text=True, check=True
             )
         got.append(json.loads(done.stdout.splitlines()[-1]))
-    return {key: statistics.median(one[key] for one in got) for key in got[0]}
+    return {key: statistics.median(one[key] for one in got[1:]) for key in got[0]}
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import contextvars
 import gc
+import os
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -480,3 +481,27 @@ def test_a_coroutine_function_that_times_out_is_cancelled(kept: FakeKeeper, make
     asyncio.run(main())
     gc.collect()
     assert sorted(kept.statuses) == ["abandoned", "cancelled"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_span_open_at_a_fork_is_ended_by_the_parent_only(kept: FakeKeeper) -> None:
+    reading, writing = os.pipe()
+
+    @trace
+    def forks() -> int:
+        return os.fork()
+
+    stream = swords()
+    next(stream)
+    child = forks()
+    if child == 0:
+        del stream
+        os.write(writing, b",".join(end.status.encode() for end in kept.ends) or b"none")
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reading, 100) == b"none"
+    os.close(reading)
+    os.close(writing)
+    stream.close()  # type: ignore[attr-defined]
+    assert kept.statuses == ["ok", "abandoned"]

@@ -320,9 +320,9 @@ for n in range(3000): call(k, str(n))
 def test_what_is_traced_after_our_own_exit_is_kept(tmp_path: Path) -> None:
     done = programs.run(
         """
-        import atexit
-        atexit.register(lambda: call(keeper(), "last words"))  # registered first, so it runs after ours
-        """
+import atexit
+atexit.register(lambda: call(keeper(), "last words"))  # registered first, so it runs after ours
+"""
         + spans.PRELUDE
         + """
 call(keeper(), "ordinary")

@@ -18,6 +18,12 @@ class Full:
 
     accepts_payloads = False
 
+    def __init__(self) -> None:
+        self.drops: list[str] = []
+
+    def count_drop(self, reason: str) -> None:
+        self.drops.append(reason)
+
 
 class FakeKeeper:
     """Takes frames as the keeper does: each must survive its encoding."""

@@ -69,7 +69,11 @@ class EngineLoop:
         self._incoming.append(task)
         if not self._signalled:
             self._signalled = True
-            self.call_soon(self._take)
+            if self.loop is not None and threading.get_ident() == self.ident:
+                # A call that ended here lets the next one begin: no system call, which would give away the interpreter.
+                self.loop.call_soon(self._take)
+            else:
+                self.call_soon(self._take)
 
     def take_back(self) -> list[Task]:
         """The calls that were put and have not begun; each goes to the loop or to the caller, never to both."""

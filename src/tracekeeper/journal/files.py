@@ -98,12 +98,8 @@ class File:
         getattr(os, "fdatasync", os.fsync)(self.fd)
 
     def abandon(self) -> None:
-        """In a forked child, which has no other thread: close now, so that a write the fork interrupted cannot go on."""
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            os.close(fd)
-        while self._borrowed:
-            os.close(self._borrowed.pop())
+        """In a forked child, which has no other thread: close at once, so that an interrupted write fails."""
+        self._close()
         self.path = Path(os.devnull)
 
     def _read_some(self, size: int, offset: int) -> bytes:
@@ -134,8 +130,15 @@ class File:
         except IndexError:
             return os.open(self.path, self._flags)
 
+    def _close(self) -> None:
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+        while self._borrowed:
+            os.close(self._borrowed.pop())
+
     def __del__(self) -> None:
-        self.abandon()
+        self._close()
 
 
 def can_reserve() -> bool:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 from tracekeeper.journal import directory as journal_directory
-from tracekeeper.journal.liveness import adopt
+from tracekeeper.journal.liveness import adopt, sweep
 from tracekeeper.journal.reader import JournalReader
 from tracekeeper.shipper.destination import Destination, path_of
 from tracekeeper.shipper.feed import Feed
@@ -75,10 +75,11 @@ class Adopter:
         """
         if self._round is None:
             self._round = self._go()
-        for _ in self._round:
+        going, self._round = self._round, None
+        for _ in going:
             if urgent():
+                self._round = going
                 return False
-        self._round = None
         return True
 
     def abandon(self) -> None:
@@ -101,8 +102,16 @@ class Adopter:
                 # Adopted and removed by somebody else between the listing and the lock.
                 if path.exists():
                     yield from self._adopt(path, left)
+            except StoreError:
+                raise  # our own store: nothing can be stored now, and the shipper tells
+            except Exception as error:  # one journal must not keep the others from being adopted
+                left[path.name] = f"{type(error).__name__}: {error}"
+                if path.name not in self._named:
+                    log.exception("the journal %s of a dead process cannot be stored and is left", path)
+                self._named.add(path.name)
             finally:
                 hold.release()
+        sweep(self._directory)
         self.unreachable = left
 
     def _adopt(self, path: Path, left: dict[str, str]) -> Generator[None, None, None]:

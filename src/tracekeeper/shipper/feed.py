@@ -40,7 +40,7 @@ BYTES = 2 << 20
 """Bytes of frames read for one batch: bounds memory, the length of a transaction and the time between two turns."""
 
 HEARTBEAT = 10.0
-"""Seconds after which a journal without news is touched in the store, which renews the leases of its scores."""
+"""Seconds after which a journal without news is touched in the store, which renews the leases of its open scores."""
 
 Frames = list[tuple[Position, bytes]]
 
@@ -178,7 +178,7 @@ class Feed:
         batch = self._planner.take(frames, time.time_ns(), eager=eager, final=final)
         batch.damaged += damaged + self._lost
         batch.dropped = self._drops()
-        if empty(batch) and batch.dropped == self._dropped and time.monotonic() - self._touched < HEARTBEAT:
+        if empty(batch) and batch.dropped == self._dropped and not self._must_show_life():
             self._planner.commit()
             self._advance(after, len(frames) + damaged)
             return
@@ -232,6 +232,14 @@ class Feed:
             error,
             _shown(frames[0][1]),
         )
+
+    def _must_show_life(self) -> bool:
+        """Whether the row must be touched although there is no news: open scores depend on its process living."""
+        now = time.monotonic()
+        if now - self._touched < HEARTBEAT:
+            return False
+        self._touched = now
+        return bool(self.store.open_scores(journal_id=self.journal_id, limit=1))
 
     def _advance(self, after: Cursor, consumed: int) -> None:
         self._cursor = after

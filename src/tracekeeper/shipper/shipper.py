@@ -38,6 +38,9 @@ log = logging.getLogger("tracekeeper")
 ADOPT_EVERY = 5.0
 """Seconds between two looks for dead processes' journals."""
 
+STALE_AT_ONCE = 3
+"""So often in a row the feed begins again at once from what is stored; then it is trouble, with pauses."""
+
 BATCHES = 8
 """Batches of the own journal in one turn that nobody asked for."""
 
@@ -73,35 +76,42 @@ class Shipper:
         self.adopter = Adopter(source.directory, source.destination, source.store_of)
         self.troubles = Troubles()
         self._adopt_at = 0.0
+        self._stale = 0
         self._waiting: list[Request] = []
 
     def turn(self, requests: list[Request]) -> float:
         """See ``worker.Crew``."""
         now = time.monotonic()
         self._waiting = [each for each in (*self._waiting, *requests) if each.deadline > now and not each.done]
+        journal = self._source.journal
+        if journal is not None:
+            journal.maintain()  # also while the database is away: writers need room, and `sync` is a promise
         if not requests and now < self.troubles.retry_at:
-            return self.troubles.retry_at - now
+            return self._at_most(self.troubles.retry_at - now)
         try:
             more = self._ship()
             more = self._adopt() or more
             self._close()
-        except StaleCursor:
+        except StaleCursor as error:
             # A commit whose answer was lost, or another shipper: begin again from what is stored.
             self._forget_feed()
-            return 0.0
+            self._stale += 1
+            if self._stale <= STALE_AT_ONCE:
+                return 0.0
+            self._excuse(self.troubles.unexpected(error), answer=True)
         except StoreLocked as error:
             self._excuse(self.troubles.locked(error), answer=False)
-            return self.troubles.pause
         except (StoreError, JournalError) as error:
             self._excuse(self.troubles.unusable(error), answer=True)
-            return self.troubles.pause
         except Exception as error:  # noqa: BLE001  the thread must live; a fresh feed re-reads everything
             self._forget_feed()
             self.adopter.abandon()
             self._excuse(self.troubles.unexpected(error), answer=True)
-            return self.troubles.pause
-        self.troubles.over()
-        return 0.0 if more else self._rest()
+        else:
+            self._stale = 0
+            self.troubles.over()
+            return 0.0 if more else self._rest()
+        return self._at_most(self.troubles.pause)
 
     def _ship(self) -> bool:
         """Store what the own journal has; whether there is more."""
@@ -113,7 +123,6 @@ class Shipper:
         if journal is None:
             self._shipped()
             return False
-        journal.maintain()  # before anything that may fail: writers need room above all when the database is away
         eager = bool(self._waiting)
         target = max((each.target for each in self._waiting), default=0)
         feed = self._own_feed(journal)
@@ -189,9 +198,10 @@ class Shipper:
         rest = max(0.0, self._adopt_at - time.monotonic())
         if self.feed is not None and (due := self.feed.due()) is not None:
             rest = min(rest, due)
-        if self._source.sync is not None:
-            rest = min(rest, self._source.sync)
-        return rest
+        return self._at_most(rest)
+
+    def _at_most(self, seconds: float) -> float:
+        return seconds if self._source.sync is None else min(seconds, self._source.sync)
 
     def _excuse(self, reason: str, *, answer: bool) -> None:
         for request in self._waiting:

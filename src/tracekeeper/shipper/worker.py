@@ -31,7 +31,7 @@ MAKE_AGAIN = 5.0
 """Seconds after which making the crew is tried again."""
 
 IMPORT_PATIENCE = 60.0
-"""Seconds that ``pause`` waits for an import to end."""
+"""Seconds that a fork waits for the import of the database layer to end."""
 
 
 class Request:
@@ -102,6 +102,10 @@ class Worker:
         self._signalled = False
         self._alive = _thread.allocate_lock()  # held for as long as the thread lives; only ever tried
         self._busy = _thread.allocate_lock()  # held during a turn: whoever has it knows that the thread does nothing
+        self._free = (
+            threading.Event()
+        )  # cleared while somebody wants `_busy`: locks are not fair, the thread steps aside
+        self._free.set()
         self._stopping = False
         self._settled = False
         self._unmade = ""
@@ -139,26 +143,33 @@ class Worker:
         """Whether the thread lives (or is being started)."""
         return self._alive.locked()
 
-    def pause(self, timeout: float) -> bool:
+    def pause(self, timeout: float, *, importing: float = 0.0) -> bool:
         """Wait until the thread is between two turns and keep it there; whether that succeeded in time.
 
-        While the thread has yet to finish its first turn, it imports: that goes on by itself, however slow the machine,
-        and is waited for much longer. A process forked in the middle of an import could never import that module, nor
-        could the program in it.
+        Parameters
+        ----------
+        timeout:
+            Seconds.
+        importing:
+            Further seconds while the thread has yet to finish its first turn: it imports, which goes on by itself
+            however slow the machine is. (A process forked in the middle of an import could never import that module,
+            nor could the program in it.)
         """
         self.pausing = True
+        self._free.clear()
         if self._busy.acquire(timeout=timeout):
             return True
-        return not self._settled and self._busy.acquire(timeout=IMPORT_PATIENCE)
+        return not self._settled and importing > 0 and self._busy.acquire(timeout=importing)
 
     def resume(self) -> None:
         """Undo a ``pause`` that succeeded."""
-        self.pausing = False
         self._busy.release()
+        self.give_up_pause()
 
     def give_up_pause(self) -> None:
         """Undo a ``pause`` that did not succeed."""
         self.pausing = False
+        self._free.set()
 
     def forget(self) -> None:
         """While paused: let the crew go; the next turn makes another."""
@@ -196,6 +207,7 @@ class Worker:
             wait = LINGER
             while not self._stopping:
                 requests = self._gather(wait)
+                self._free.wait(IMPORT_PATIENCE)
                 with self._busy:
                     if requests or not self._stopping:
                         wait = self._turn(requests)

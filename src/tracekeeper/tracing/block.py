@@ -8,7 +8,7 @@ from typing import Any
 from tracekeeper.tracing import capture, opening, trouble
 from tracekeeper.tracing.context import leave
 from tracekeeper.tracing.masking import Mask
-from tracekeeper.tracing.span import INERT, InertSpan, Span
+from tracekeeper.tracing.spans import INERT, InertSpan, Span, current_span
 
 
 class span:
@@ -76,8 +76,6 @@ class span:
 
     def _take(self) -> Span | InertSpan:
         # Entered by several tasks at once, the last one may be another task's: the one that is current here is ours.
-        from tracekeeper.tracing.span import current_span
-
         here = current_span()
         for position in range(len(self._open) - 1, -1, -1):
             if self._open[position] is here:

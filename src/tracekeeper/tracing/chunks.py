@@ -17,7 +17,7 @@ from tracekeeper.journal.frames import SpanCheckpoint
 from tracekeeper.tracing import capture, trouble
 
 if TYPE_CHECKING:
-    from tracekeeper.tracing.span import Span
+    from tracekeeper.tracing.spans import Span
 
 EVERY_SECONDS = 1.0
 EVERY_BYTES = 65_536
@@ -76,7 +76,7 @@ class Chunks:
 
     def encoded(self) -> tuple[bytes, int] | None:
         """JSON text of what is kept, and the full size if that is not all; ``None`` when nothing is to be kept."""
-        if self._limit <= 0:
+        if self._limit <= 0 or not self._span.takes_payload():
             return None
         texts = self._texts
         if texts is not None:
@@ -116,9 +116,6 @@ class Chunks:
         self._next_size = self.size + max(EVERY_BYTES, size // 4) if self.size < self._limit else math.inf
         span = self._span
         if not span.written or not span.is_recording():
-            return
-        journal = span.keeper.journal
-        if journal is not None and not journal.accepts_payloads:
             return
         output = self.encoded()
         if output is not None:

@@ -76,7 +76,7 @@ def handle_sigterm(leave_now: Callable[[], object], ship: Callable[[], object]) 
     bool
         Whether the handler is in force.
     """
-    if _handled and _handled[0] == os.getpid():
+    if _handled:  # also in a forked child, which inherits the handler
         return True
     if threading.current_thread() is not threading.main_thread():
         return False
@@ -97,7 +97,7 @@ def handle_sigterm(leave_now: Callable[[], object], ship: Callable[[], object]) 
             os.kill(os.getpid(), number)
 
     signal.signal(signal.SIGTERM, handler)
-    _handled[:] = [os.getpid()]
+    _handled.append(signal.SIGTERM)
     return True
 
 

@@ -1,38 +1,26 @@
 """The keeper: owns a data directory, this process's journal in it, and the way into its store.
 
-``write`` is the one door for everything that is traced. After the first call it is: encode, copy into the journal.
-
 Invariants
 ----------
-- ``write`` raises no ``Exception`` and, once the journal is open, takes no lock: a finaliser or a signal handler may
-  run it anywhere, also inside another ``write``.
-- The journal is opened by the first write, in the caller's thread, because a frame must be on disk when ``write``
-  returns. Whoever else writes meanwhile waits for it at most ``PATIENCE``, and not at all when it interrupted the
-  opening itself; what it wrote is in ``_early`` and goes into the journal before the opening ends.
-- ``_early`` is emptied under ``_opening`` only, so nothing overtakes anything.
-- Making a keeper creates no file and starts no thread; switched off, nothing ever does.
+- Making a keeper creates no file, opens no connection and starts no thread; switched off, nothing ever does.
+- Whoever waits for the store waits on a request of its own, with its own deadline: the shipper may hang, they do not.
+- A forked child inherits no open connection. If one could not be closed in time, the child stays away from the
+  database and keeps to its journal.
 """
 
 from __future__ import annotations
 
-import _thread
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tracekeeper.configuration import environment, settings
 from tracekeeper.configuration.settings import Settings
-from tracekeeper.journal.counters import Counters
-from tracekeeper.journal.frames import Definition, Frame, encode
-from tracekeeper.journal.placing import CLOSED, FORKED
-from tracekeeper.journal.writer import Journal
-from tracekeeper.shipper.destination import Destination, path_of
-from tracekeeper.shipper.worker import Request, Worker
-from tracekeeper.tracing.repair import repaired
+from tracekeeper.journal import directory as journal_directory
+from tracekeeper.shipper.destination import path_of
+from tracekeeper.shipper.worker import IMPORT_PATIENCE, Request, Worker
+from tracekeeper.tracing.intake import Intake
 from tracekeeper.types import Receipt, StoreError
 
 if TYPE_CHECKING:
@@ -41,12 +29,6 @@ if TYPE_CHECKING:
     from tracekeeper.store.store import Store
 
 log = logging.getLogger("tracekeeper")
-
-PATIENCE = 0.05
-"""Seconds a thread waits for another one to open the journal."""
-
-RETRY = 5.0
-"""Seconds between two attempts to open a journal that could not be opened."""
 
 SHIP_TIMEOUT = 10.0
 """Seconds ``ship`` waits when it is given no timeout."""
@@ -57,10 +39,6 @@ ADOPT_TIMEOUT = 2.0
 BUSY_TIMEOUT = 1.0
 """Seconds SQLite waits for a lock at a time. The shipper tries for ever, but comes up for air in between: to answer who
 waits, to look after the journal, to let go of the database before a fork."""
-
-UNOPENED = "the journal could not be opened"
-UNENCODED = "it could not be encoded"
-"""Reasons of drops that the journal itself cannot count."""
 
 
 class Halt(NamedTuple):
@@ -74,7 +52,7 @@ class Halt(NamedTuple):
     """Both, and no connection is open."""
 
 
-class Keeper:
+class Keeper(Intake):
     """A data directory, its journal and its store, as this process uses them. Get the current one from ``keeper()``.
 
     Parameters
@@ -86,131 +64,21 @@ class Keeper:
     """
 
     def __init__(self, settings: Settings, directory: Path) -> None:
-        self.directory = directory
+        super().__init__(settings, directory)
         self.project = settings.project
-        self.destination = Destination.make(directory, settings.store, settings.project)
         self.store_url = self.destination.url
-        self.limit = settings.journal_limit
-        self.sync = settings.sync
-        self.enabled = settings.enabled and not environment.disabled()
-        self._definitions: dict[tuple[str, str, str], Definition] = {}
         self._tainted: list[Any] = []
         self._begin()
 
     def _begin(self) -> None:
-        """The state of a process that has not written yet: at first, and again in a forked child."""
-        self.journal: Journal | None = None
-        self._opening = _thread.allocate_lock()
-        self._opener = 0
-        self._early: deque[bytes] = deque()
-        self._retry_at = 0.0
-        self._trouble: str | None = None
-        self._defined: set[tuple[str, str, str]] = set()
-        self._drops = Counters()
-        self._retired_spans = 0
-        self._retired_drops: dict[str, int] = {}
         self._store_lock = threading.Lock()
         self._stores: dict[str, Store] = {}
         self._shipper: Shipper | None = None
         self._worker = Worker(self._make_shipper, name="tracekeeper-shipper")
+        self._begin_anew(self._worker.wake)
 
     def __repr__(self) -> str:
         return f"<Keeper {self.directory} -> {self.store_url} (project {self.project!r})>"
-
-    # Writing
-
-    def write(self, frame: Frame) -> bool:
-        """Put a frame into the journal: it outlives this process from here on.
-
-        Returns
-        -------
-        bool
-            ``False`` when it was dropped (and counted) or when tracing is switched off.
-        """
-        try:
-            payload = encode(frame)
-        except Exception as error:  # noqa: BLE001  a value nobody expected must not reach the traced call
-            mended = repaired(frame, error)
-            if mended is None:
-                self._drops.add(UNENCODED, 1, None)
-                return False
-            payload = mended
-        journal = self.journal
-        if journal is not None and journal.write(payload):
-            return True
-        return self._write_slowly(payload, journal)
-
-    def define(self, definition: Definition) -> None:
-        """Say what an app or a metric is, once per journal, before the first frame that names it."""
-        key = (definition.kind, definition.name, definition.version)
-        if key in self._defined:
-            return
-        self._definitions[key] = definition
-        # Without a journal it waits here: each journal begins with all that is known by then.
-        if self.journal is not None and self.write(definition):
-            self._defined.add(key)
-
-    def _write_slowly(self, payload: bytes, tried: Journal | None) -> bool:
-        if tried is not None and tried is self.journal:
-            return False  # it is full or its disk is: the journal has counted it
-        if not self.enabled and (environment.disabled() or not settings().enabled):
-            return False
-        me = _thread.get_ident()
-        self._early.append(payload)
-        while self._early:
-            mine = self._opener == me  # we interrupted ourselves: who opens below us takes it along
-            if mine or not self._opening.acquire(timeout=PATIENCE):
-                return True
-            self._opener = me
-            try:
-                opened = self._drain()
-            finally:
-                self._opener = 0
-                self._opening.release()
-            if not opened:
-                return False
-        return True
-
-    def _drain(self) -> bool:
-        """With ``_opening`` held: open the journal if need be, write what waits."""
-        journal = self.journal or self._open()
-        while self._early:
-            payload = self._early.popleft()
-            if journal is None:
-                self._drops.add(UNOPENED, 1, None)
-            else:
-                journal.write(payload)
-        self.journal = journal
-        return journal is not None
-
-    def _open(self) -> Journal | None:
-        if time.monotonic() < self._retry_at:
-            return None
-        try:
-            journal = Journal.open(
-                self.directory, destination=self.destination.header(), limit=self.limit, sync=self.sync
-            )
-        except OSError as error:  # JournalError is one
-            self._retry_at = time.monotonic() + RETRY
-            if self._trouble != str(error):
-                self._trouble = str(error)
-                log.warning(
-                    "nothing is kept at present: %s. The program goes on; make %s writable or set another one with "
-                    "tracekeeper.configure(directory=…). It is tried again every %g s, and what is lost is counted.",
-                    error,
-                    self.directory,
-                    RETRY,
-                )
-            return None
-        if self._trouble is not None:
-            log.warning("the journal in %s could be opened again", self.directory)
-        self._trouble = None
-        for definition in list(self._definitions.values()):
-            journal.write(encode(definition))
-        self._defined = set(self._definitions)
-        journal.on_write = self._worker.wake
-        self._worker.wake()
-        return journal
 
     # Storing
 
@@ -261,7 +129,6 @@ class Keeper:
         with self._store_lock:
             store = self._stores.get(url)
             if store is None:
-                from tracekeeper.journal import directory as journal_directory
                 from tracekeeper.store.store import Store
 
                 if path_of(url) is not None and url == self.store_url and self.destination.default:
@@ -288,14 +155,6 @@ class Keeper:
         except Exception as error:
             log.exception("the receipt could not be made")
             return Receipt(complete=False, error=f"{type(error).__name__}: {error}", seconds=time.monotonic() - began)
-
-    def dropped(self) -> dict[str, int]:
-        """What could not be kept, by reason."""
-        total = dict(self._retired_drops)
-        journal = self.journal
-        for counts in (self._drops.totals(), {} if journal is None else journal.dropped()):
-            _add(total, counts)
-        return total
 
     def status(self) -> dict[str, Any]:
         """What ``tracekeeper status`` shows of this directory: its journals, what is pending, what is in the way."""
@@ -369,7 +228,10 @@ class Keeper:
                 return Ledger(0, unstored(journal))
             return Ledger(feed.stored_spans, unstored(journal, *feed.at))
         finally:
-            self._worker.resume() if quiet else self._worker.give_up_pause()
+            if quiet:
+                self._worker.resume()
+            else:
+                self._worker.give_up_pause()
 
     def _make_shipper(self) -> Shipper:
         # In the shipper's own thread: the database layer takes 200 ms to import, which no traced call must wait for.
@@ -381,21 +243,6 @@ class Keeper:
     def _off(self) -> bool:
         return not self.enabled and self.journal is None
 
-    @property
-    def used(self) -> bool:
-        """Whether this process has written anything, or tried to."""
-        return self.journal is not None or self._retired_spans > 0 or bool(self._drops.totals())
-
-    def detach(self) -> Journal | None:
-        """See ``shipper.Source``."""
-        journal, self.journal = self.journal, None
-        return journal
-
-    def retire(self, journal: Journal, spans: int) -> None:
-        """See ``shipper.Source``."""
-        self._retired_spans += spans
-        _add(self._retired_drops, journal.dropped())
-
     # Forking
 
     def before_fork(self, timeout: float) -> Halt:
@@ -403,7 +250,7 @@ class Keeper:
 
         Also nobody may be importing the database layer: the child would inherit the locks of that import for ever.
         """
-        paused = self._worker.pause(timeout)
+        paused = self._worker.pause(timeout, importing=IMPORT_PATIENCE)
         # Held until after the fork: no thread begins to open (and import) in between.
         barred = self._store_lock.acquire(timeout=timeout)
         quiet = paused and barred
@@ -433,9 +280,3 @@ class Keeper:
             # Connections that were in use cannot be closed here (their locks may be held by threads that do not exist
             # in this process) and make SQLite misjudge every lock on that file: keep them alive and stay away.
             self._tainted.append(inherited)
-
-
-def _add(total: dict[str, int], counts: Mapping[str, int]) -> None:
-    for reason, count in counts.items():
-        if reason not in (CLOSED, FORKED):  # such a frame went into the next journal
-            total[reason] = total.get(reason, 0) + count

@@ -20,7 +20,7 @@ from tracekeeper.configuration.settings import base_settings
 from tracekeeper.journal.frames import SpanStart
 from tracekeeper.tracing import ids, masking, recordings, runtime
 from tracekeeper.tracing.context import KEY, OWN_KEY, VAR, containing
-from tracekeeper.tracing.span import Span
+from tracekeeper.tracing.spans import Span
 from tracekeeper.tracing.state import AppLink, RecordState
 
 _now = time.time_ns
@@ -130,11 +130,8 @@ def enter(span: Span) -> None:
 
 
 def takes_payload(span: Span) -> bool:
-    """Whether values are to be captured at all. Near its cap the journal only takes the spans themselves."""
-    if not span.sampled and not span.settings.keep_errors:
-        return False
-    journal = span.keeper.journal
-    return journal is None or journal.accepts_payloads
+    """Whether values are to be captured at all."""
+    return (span.sampled or span.settings.keep_errors) and span.takes_payload()
 
 
 def _below_other(span: Span, current: OtelSpan) -> tuple[bytes, bytes | None]:

@@ -9,7 +9,7 @@ from typing import Any
 from tracekeeper.tracing import arguments, capture, opening, trouble
 from tracekeeper.tracing.context import VAR, containing
 from tracekeeper.tracing.masking import Mask
-from tracekeeper.tracing.span import Span
+from tracekeeper.tracing.spans import Span
 from tracekeeper.tracing.state import AppLink
 from tracekeeper.types import SpanStatus
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from tracekeeper.tracing import trouble
 from tracekeeper.tracing.context import VAR, containing, leave
-from tracekeeper.tracing.span import Span
+from tracekeeper.tracing.spans import Span
 from tracekeeper.tracing.streams import TracedAsyncIterator, TracedIterator, asettle_inline
 from tracekeeper.types import SpanStatus
 

@@ -14,7 +14,7 @@ from tracekeeper.journal.frames import Definition, ScoreBirth, SpanEnd, SpanStar
 
 if TYPE_CHECKING:
     from tracekeeper.tracing.runtime import Keeper
-    from tracekeeper.tracing.span import Span
+    from tracekeeper.tracing.spans import Span
 else:  # msgspec resolves no annotation here, but type checkers do
     Keeper = Span = Any
 

@@ -19,7 +19,7 @@ from typing import Any
 from tracekeeper.tracing import documents, trouble
 from tracekeeper.tracing.chunks import Chunks
 from tracekeeper.tracing.context import VAR, containing, leave, restore
-from tracekeeper.tracing.span import Span
+from tracekeeper.tracing.spans import Span
 from tracekeeper.types import SpanStatus
 
 

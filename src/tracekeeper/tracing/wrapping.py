@@ -20,7 +20,7 @@ from typing import Any
 from tracekeeper.tracing.context import leave
 from tracekeeper.tracing.plan import Plan
 from tracekeeper.tracing.results import settle
-from tracekeeper.tracing.span import Span
+from tracekeeper.tracing.spans import Span
 from tracekeeper.tracing.streams import TracedAsyncIterator, TracedIterator, asettle_inline, settle_inline
 
 MARKER = "__tracekeeper__"

@@ -16,7 +16,7 @@ from tracekeeper.journal.cursor import Cursor
 from tracekeeper.journal.frames import Definition, SpanStart, decode
 from tracekeeper.journal.reader import JournalReader
 from tracekeeper.testing import temporary_keeper
-from tracekeeper.tracing import keeper as keeper_module
+from tracekeeper.tracing import intake
 from tracekeeper.tracing import runtime
 from tracekeeper.tracing.runtime import Keeper
 from tracekeeper.types import faults
@@ -128,11 +128,11 @@ def test_a_journal_that_cannot_be_opened_is_said_once_counted_and_tried_again(
             assert not spans.call(quiet)
     assert caplog.text.count("nothing is kept at present") == 1
     assert str(quiet.directory) in caplog.text
-    assert quiet.dropped() == {keeper_module.UNOPENED: 6}
+    assert quiet.dropped() == {intake.UNOPENED: 6}
     assert not spans.call(quiet), "not tried again within five seconds"
     monkeypatch.setattr(quiet, "_retry_at", 0.0)
     assert spans.call(quiet)
-    assert quiet.dropped() == {keeper_module.UNOPENED: 8}
+    assert quiet.dropped() == {intake.UNOPENED: 8}
 
 
 def test_what_cannot_be_encoded_is_mended(quiet: Keeper) -> None:
@@ -148,7 +148,7 @@ def test_what_is_no_frame_at_all_is_counted_and_raises_nothing(quiet: Keeper) ->
     recursive: list[object] = []
     recursive.append(recursive)
     assert not quiet.write(recursive)  # type: ignore[arg-type]
-    assert quiet.dropped() == {keeper_module.UNENCODED: 1}
+    assert quiet.dropped() == {intake.UNENCODED: 1}
 
 
 def test_many_threads_write_first_and_nothing_is_lost_or_overtaken(quiet: Keeper) -> None:

@@ -222,7 +222,7 @@ def test_capturing_can_be_switched_off(kept: FakeKeeper) -> None:
 
 
 def test_a_journal_near_its_cap_takes_spans_without_payloads(kept: FakeKeeper) -> None:
-    kept.journal = Full()
+    kept.journal = journal = Full()
 
     @trace
     def ask(x: int) -> int:
@@ -230,6 +230,7 @@ def test_a_journal_near_its_cap_takes_spans_without_payloads(kept: FakeKeeper) -
 
     ask(1)
     assert (kept.start().input, kept.end().output, kept.end().status) == (None, None, "ok")
+    assert len(journal.drops) == 2
 
 
 def test_masks_of_the_function_and_of_the_settings_both_apply(kept: FakeKeeper) -> None:
