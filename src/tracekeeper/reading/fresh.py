@@ -10,8 +10,9 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
+from tracekeeper.scoring.overdue import settle_overdue_now
 from tracekeeper.tracing import runtime
-from tracekeeper.types import ConfigurationError
+from tracekeeper.types import ConfigurationError, StoreError
 
 if TYPE_CHECKING:  # at run time the keeper opens it, so that writing (tk.score, tk.flush) costs no database layer
     from tracekeeper.store.store import Store
@@ -39,6 +40,11 @@ def fresh(timeout: float = TIMEOUT) -> Fresh:
     keeper = runtime.keeper()
     reason = keeper.ship(seconds(timeout))
     note = f"not everything traced before this read is in it yet: {reason}" if reason else None
+    if reason is None:
+        try:
+            settle_overdue_now(keeper)
+        except StoreError as error:  # a read is not refused for what the next one can settle
+            note = f"scores past settle_within are not settled yet: {error}"
     return Fresh(keeper, keeper.store(), note)
 
 

@@ -36,7 +36,11 @@ _FOREIGN_POLL = 0.05
 
 
 class _Wait:
-    """What is still lacking, and the queue on which records poke."""
+    """What is still lacking, and the queue on which records poke.
+
+    A poke costs the same however many records are waited for: those of other processes, which are looked up, are kept
+    apart from those that poke.
+    """
 
     def __init__(self, records: Iterable[Record], names: Sequence[str] | None, timeout: float | None) -> None:
         self.records = list(records)
@@ -49,6 +53,8 @@ class _Wait:
         self.pokes: SimpleQueue[Record | None] = SimpleQueue()
         self.poke: Callable[[Record | None], None] = self.pokes.put
         self.lacking: set[Record] = set()
+        self.foreign: set[Record] = set()
+        """Of these, records whose scores another process settles."""
         self.pause = _FOREIGN_POLL
 
     def begin(self) -> bool:
@@ -56,23 +62,32 @@ class _Wait:
         for record in self.records:
             record.check_names(self.names)
             record.waits.append(self)
-            if not record.settled(self.names):
-                self.lacking.add(record)
+            self._consider(record)
         return bool(self.lacking)
 
     def look(self, record: Record | None) -> bool:
         """After a poke (``None``: nothing heard, look at records of other processes); whether anything is lacking."""
         if record is None:
-            self.lacking = {one for one in self.lacking if one.local or not one.settled(self.names)}
+            for one in tuple(self.foreign):
+                self._consider(one)
             self.pause = min(1.0, self.pause * 2)
-        elif record in self.lacking and record.settled(self.names):
-            self.lacking.discard(record)
+        elif record in self.lacking:
+            self._consider(record)
         return bool(self.lacking)
+
+    def _consider(self, record: Record) -> None:
+        if record.settled(self.names):
+            self.lacking.discard(record)
+            self.foreign.discard(record)
+        else:
+            self.lacking.add(record)
+            if not record.local:
+                self.foreign.add(record)
 
     def patience(self) -> float:
         """Seconds to listen before looking again; 0 or less when the deadline is over."""
         left = self.deadline - time.monotonic()
-        return left if all(record.local for record in self.lacking) else min(left, self.pause)
+        return min(left, self.pause) if self.foreign else left
 
     def finish(self) -> Result:
         for record in self.records:

@@ -144,15 +144,15 @@ def store(
             )
             if key in winners and birth.status == ScoreStatus.PENDING:
                 # Born and settled in one batch: one insert.
-                born_keys.setdefault(key, (parent.record_id, parent.app_id, parent.ended, birth))
+                born_keys.setdefault(key, (parent.record_id, parent.app_id, now, birth))
                 continue
             skipped = birth.status != ScoreStatus.PENDING
             born_rows.append(
                 (
                     *("record", parent.trace_id, parent.span_id, "", birth.name, birth.metric_version, birth.source),
                     *("", parent.record_id, parent.app_id, str(birth.status), None, None, "number", birth.reason),
-                    *(None, None, 0, birth.mode, int(birth.local), parent.ended, None),
-                    *(parent.ended if skipped else None, None, None, journal_id),
+                    *(None, None, 0, birth.mode, int(birth.local), now, None),  # a logged call may lie years back
+                    *(now if skipped else None, None, None, journal_id),
                 )
             )
     if born_rows:

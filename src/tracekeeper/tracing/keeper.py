@@ -174,17 +174,19 @@ class Keeper(Intake):
         }
 
     def close(self, timeout: float = 2.0) -> str | None:
-        """Store everything and remove the journal; the reason if that did not work in time.
+        """Store everything, remove the journal, close the database; the reason if that did not work in time.
 
-        A write that comes later opens another journal.
+        A write that comes later opens another journal, and a read the database.
         """
-        if self.journal is None or self._off():
-            self._worker.stop()
-            return None
-        reason, _ = self._ask("close", timeout)
-        if reason is None:
-            self._worker.stop()
-        return reason
+        deadline = time.monotonic() + timeout
+        if self.journal is not None:
+            reason, _ = self._ask("close", timeout)
+            if reason is not None:
+                return reason
+        self._worker.stop()
+        if self._stores:
+            self.disconnect(max(0.1, deadline - time.monotonic()))
+        return None
 
     def disconnect(self, timeout: float) -> None:
         """Close the database's connections, when the shipper lets go of them in time; they open again when needed."""

@@ -65,6 +65,7 @@ Who ends a span takes it out with ``pop`` (of several that try, one gets it)."""
 _keepers: dict[tuple[Path, str, str], Keeper] = {}
 _current: tuple[Settings | None, Keeper | None] = (None, None)
 _found: tuple[int, Path] | None = None
+_generation = resets()
 _in_child: list[Callable[[], None]] = []
 _halts: dict[int, list[tuple[Keeper, Halt]]] = {}
 _receipts: dict[Keeper, Receipt] = {}
@@ -87,7 +88,6 @@ def discard(unwanted: Keeper, *, timeout: float) -> None:
     """Close a keeper and forget it, with its connections. For tests: a program keeps what it has used."""
     global _current
     unwanted.close(timeout)
-    unwanted.disconnect(timeout)
     for key, each in list(_keepers.items()):
         if each is unwanted:
             del _keepers[key]
@@ -101,8 +101,14 @@ def after_fork_in_child(callback: Callable[[], None]) -> None:
 
 
 def _switch() -> Keeper:
-    global _current
+    global _current, _generation
     base = base_settings()
+    if _generation != resets():
+        # A new beginning (in tests): what earlier settings led to is forgotten, unless it still has something to store.
+        _generation = resets()
+        for key, each in list(_keepers.items()):
+            if each.journal is None:
+                _keepers.pop(key, None)
     made = Keeper(base, base.directory or _directory())
     # setdefault is atomic: of two threads here at once both get the same one.
     found = _keepers.setdefault((made.directory, made.store_url, made.project), made)
@@ -190,7 +196,7 @@ def _ship(deadline: float) -> None:
 def _close(deadline: float) -> None:
     for each in keepers():
         receipt = _receipts.get(each)
-        if receipt is not None and receipt.complete:
+        if receipt is None or receipt.complete:
             each.close(max(0.0, deadline - time.monotonic()))
 
 

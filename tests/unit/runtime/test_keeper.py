@@ -16,8 +16,7 @@ from tracekeeper.journal.cursor import Cursor
 from tracekeeper.journal.frames import Definition, SpanStart, decode
 from tracekeeper.journal.reader import JournalReader
 from tracekeeper.testing import temporary_keeper
-from tracekeeper.tracing import intake
-from tracekeeper.tracing import runtime
+from tracekeeper.tracing import intake, runtime
 from tracekeeper.tracing.runtime import Keeper
 from tracekeeper.types import faults
 

@@ -26,10 +26,28 @@ from tests.support.rows import (
 )
 
 from tracekeeper.journal.frames import ScoreFrame
+from tracekeeper.store import ingest
 from tracekeeper.store.rows import SpanWrite
 from tracekeeper.store.scores import fold, supersedes
 from tracekeeper.store.store import Store
 from tracekeeper.types import FINAL_SCORE_STATUSES, ScoreStatus
+
+
+class Clock:
+    """The store's clock: a score is born when it is stored, whenever its record's call was made."""
+
+    def __init__(self) -> None:
+        self.now = START + SECOND
+
+    def time_ns(self) -> int:
+        return self.now
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    stopped = Clock()
+    monkeypatch.setattr(ingest, "time", stopped)
+    return stopped
 
 
 def test_births_are_pending_or_skipped_and_carry_their_producer(store: Store, journal: Writer) -> None:
@@ -194,9 +212,11 @@ def test_a_frame_for_a_score_that_somebody_claimed_is_refused_and_counted(store:
     assert account.refused == store.counts().refused == 1
 
 
-def test_what_did_not_start_in_time_is_failed_with_that_reason(store: Store, journal: Writer) -> None:
-    old, new = record(birth(), birth("stuck")), record(birth(), started=START + 50 * SECOND)
-    journal.apply(old, new, scores=[score(old, "stuck", "running")])
+def test_what_did_not_start_in_time_is_failed_with_that_reason(store: Store, journal: Writer, clock: Clock) -> None:
+    old, new = record(birth(), birth("stuck")), record(birth(), started=START - 1000 * SECOND)
+    journal.apply(old, scores=[score(old, "stuck", "running")])
+    clock.now = START + 50 * SECOND
+    journal.apply(new)
     now = START + 100 * SECOND
     assert store.settle_overdue(now, 200 * SECOND) == 0
     assert store.settle_overdue(now, 90 * SECOND, live_journals=[journal.id]) == 1
@@ -209,9 +229,12 @@ def test_what_did_not_start_in_time_is_failed_with_that_reason(store: Store, jou
     assert store.settle_overdue(now, 90 * SECOND) == 0
 
 
-def test_open_scores_come_oldest_first(store: Store, journal: Writer) -> None:
-    new, old = record(birth(), started=START + 50 * SECOND), record(birth("a"), birth("b"))
-    journal.apply(new, old, scores=[score(old, "b")])
+def test_open_scores_come_oldest_first(store: Store, journal: Writer, clock: Clock) -> None:
+    new, old = record(birth()), record(birth("a"), birth("b"))
+    clock.now = START + 50 * SECOND
+    journal.apply(new)
+    clock.now = START + SECOND
+    journal.apply(old, scores=[score(old, "b")])
     assert [row.name for row in store.open_scores()] == ["a", "m"]
     assert [row.name for row in store.open_scores(limit=1)] == ["a"]
     assert store.open_scores(journal_id=99) == []
