@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from tests.conftest import FULL
 
 from tracekeeper.journal import liveness
 from tracekeeper.journal.cursor import Cursor
@@ -27,7 +28,7 @@ from tracekeeper.journal.reader import JournalReader
 from tracekeeper.journal.writer import Journal
 from tracekeeper.types import JournalError
 
-ROUNDS = 200 if os.environ.get("TRACEKEEPER_COUNTS") == "full" else 12
+ROUNDS = 200 if FULL else 12
 SRC = Path(__file__).parents[2] / "src"
 THREADS = 8
 Mode = Literal["mmap", "write"]
