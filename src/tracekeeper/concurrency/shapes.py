@@ -51,8 +51,8 @@ def is_awaitable(value: Any) -> bool:
         return False
     if inspect.isawaitable(value):
         return True
-    futures = sys.modules.get("concurrent.futures")
-    return futures is not None and isinstance(value, futures.Future)
+    future = getattr(sys.modules.get("concurrent.futures._base"), "Future", None)  # None also while it is imported
+    return future is not None and isinstance(value, future)
 
 
 def describe(fn: Any) -> str:

@@ -12,17 +12,17 @@ import difflib
 import inspect
 import typing
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from tracekeeper.journal.frames import Definition, ScoreBirth
 from tracekeeper.judging import Metric, metric
 from tracekeeper.scoring.engine import engine_for
 from tracekeeper.scoring.record import Record
-from tracekeeper.scoring.waiting import OnScore, await_records, notify, wait_for_records
+from tracekeeper.scoring.waiting import RecordsWait
 from tracekeeper.tracing import ids, trace
 from tracekeeper.tracing.state import RecordState
-from tracekeeper.types import ConfigurationError, MetricError, MetricMode, Score, ScoreStatus, SpanKind
+from tracekeeper.types import ConfigurationError, MetricError, MetricMode, ScoreStatus, SpanKind
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,7 +31,7 @@ RECENT = 1_000
 """Settled records that an app remembers for ``app.wait_for_scores``; the store has them all."""
 
 
-class App(Generic[P, R]):
+class App(RecordsWait, Generic[P, R]):
     """A callable that is evaluated: each call is a record, judged by the metrics.
 
     Parameters
@@ -124,35 +124,11 @@ class App(Generic[P, R]):
         result = await asyncio.to_thread(self._call, *args, **kwargs)
         return await result if inspect.isawaitable(result) else result
 
-    def wait_for_scores(
-        self,
-        names: Sequence[str] | None = None,
-        *,
-        timeout: float | None = None,
-        callback: Callable[[list[tuple[Record, Mapping[str, Score]]]], object] | None = None,
-        on_score: OnScore | None = None,
-    ) -> list[tuple[Record, dict[str, Score]]] | None:
-        """Wait until the scores of this process's records of the app are final, or ``timeout`` seconds are over.
-
-        Covers every record with a score that is not final, and the last 1,000 settled ones. Deferred metrics (which
-        workers settle) are waited for only when named. With ``callback`` or ``on_score`` it returns ``None`` at once.
-        """
-        records = self.records
-        if callback is not None or on_score is not None:
-            notify(records, names, timeout, callback, on_score)
-            return None
-        return wait_for_records(records, names, timeout)
-
-    async def await_scores(
-        self, names: Sequence[str] | None = None, *, timeout: float | None = None
-    ) -> list[tuple[Record, dict[str, Score]]]:
-        """The same without blocking the running loop."""
-        return await await_records(self.records, names, timeout)
-
     @property
     def records(self) -> list[Record]:
         """This process's records of the app, oldest first: the last 1,000 settled ones and all that are not."""
-        return [*self._recent.copy(), *self._unsettled.copy().values()]
+        # A record that settles is put into the one before it leaves the other: it may be in both, never in neither.
+        return list(dict.fromkeys([*self._recent.copy(), *self._unsettled.copy().values()]))
 
     # What the tracer calls (AppLink). Lock-free, and never raising: see the module docstring.
 
@@ -201,8 +177,8 @@ class App(Generic[P, R]):
 
     def settled(self, record: Record) -> None:
         """Every score of the record that this process computes is final."""
-        if self._unsettled.pop(record.key, None) is not None:
-            self._recent.append(record)
+        self._recent.append(record)
+        self._unsettled.pop(record.key, None)
 
     def allowance(self, names: Sequence[str] | None = None) -> float:
         """Seconds that the metrics allow themselves in all: (retries + 1) x timeout and the back-off between."""

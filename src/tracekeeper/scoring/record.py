@@ -7,9 +7,9 @@ as it settles) or was read from the store. ``born``, ``closed`` and ``of`` may r
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from tracekeeper.scoring import stored
 from tracekeeper.scoring.waiting import OnScore, await_records, notify, wait_for_records
@@ -205,12 +205,29 @@ class Record:
         """Every score by name, pending ones too. Of several by one name (versions, authors) the latest."""
         return self.scores_named(None, everything=True)
 
+    @overload
+    def wait_for_scores(
+        self, names: Sequence[str] | None = None, *, timeout: float | None = None
+    ) -> dict[str, Score]: ...
+    @overload
     def wait_for_scores(
         self,
         names: Sequence[str] | None = None,
         *,
         timeout: float | None = None,
-        callback: Callable[[Mapping[str, Score]], object] | None = None,
+        callback: Callable[[dict[str, Score]], object],
+        on_score: OnScore | None = None,
+    ) -> None: ...
+    @overload
+    def wait_for_scores(
+        self, names: Sequence[str] | None = None, *, timeout: float | None = None, on_score: OnScore
+    ) -> None: ...
+    def wait_for_scores(
+        self,
+        names: Sequence[str] | None = None,
+        *,
+        timeout: float | None = None,
+        callback: Callable[[dict[str, Score]], object] | None = None,
         on_score: OnScore | None = None,
     ) -> dict[str, Score] | None:
         """Wait until the record's scores are final, or ``timeout`` seconds are over; then what there is, with states.

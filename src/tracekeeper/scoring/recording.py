@@ -6,20 +6,19 @@ begins, and any number of them may be open at once. Records are scored without i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from contextvars import Token
 from types import TracebackType
 
 from tracekeeper.configuration import settings
 from tracekeeper.configuration.environment import disabled
 from tracekeeper.scoring.record import Record
-from tracekeeper.scoring.waiting import Callback, OnScore, await_records, notify, wait_for_records
+from tracekeeper.scoring.waiting import RecordsWait
 from tracekeeper.tracing.recordings import RecordSink, active
 from tracekeeper.tracing.state import RecordState
-from tracekeeper.types import RecordingError, Score
+from tracekeeper.types import RecordingError
 
 
-class Recording:
+class Recording(RecordsWait):
     """The records begun in a ``with tk.recording() as recording`` block, sync or async.
 
     A recording forces sampling: what is called inside is recorded whatever ``sample`` says.
@@ -78,30 +77,6 @@ class Recording:
             "(in a thread of one's own the context must be carried along: contextvars.copy_context().run)"
         )
 
-    def wait_for_scores(
-        self,
-        names: Sequence[str] | None = None,
-        *,
-        timeout: float | None = None,
-        callback: Callable[[list[tuple[Record, Mapping[str, Score]]]], object] | None = None,
-        on_score: OnScore | None = None,
-    ) -> list[tuple[Record, dict[str, Score]]] | None:
-        """Wait until every score of every record is final, or ``timeout`` seconds are over; then what there is.
-
-        With ``callback`` or ``on_score`` it returns ``None`` at once and they are called from a thread of Tracekeeper.
-        """
-        records = self.records
-        if callback is not None or on_score is not None:
-            notify(records, names, timeout, callback, on_score)
-            return None
-        return wait_for_records(records, names, timeout)
-
-    async def await_scores(
-        self, names: Sequence[str] | None = None, *, timeout: float | None = None
-    ) -> list[tuple[Record, dict[str, Score]]]:
-        """The same without blocking the running loop."""
-        return await await_records(self.records, names, timeout)
-
     def __enter__(self) -> Recording:
         sinks = (*active.get(), self)
         self._tokens.append((active.set(sinks), sinks))
@@ -136,6 +111,3 @@ class Recording:
 def recording() -> Recording:
     """Open a recording: ``with tk.recording() as recording: …`` (or ``async with``)."""
     return Recording()
-
-
-__all__ = ["Callback", "Recording", "recording"]

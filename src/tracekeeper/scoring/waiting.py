@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from heapq import heappop, heappush
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from tracekeeper.tracing import runtime
 from tracekeeper.types import ConfigurationError, Score
@@ -143,6 +143,64 @@ async def await_records(records: Iterable[Record], names: Sequence[str] | None, 
     finally:
         result = wait.finish()
     return result
+
+
+class RecordsWait:
+    """The waits of whatever has several records: a recording, an app."""
+
+    @property
+    def records(self) -> list[Record]:
+        """The records that are waited for."""
+        raise NotImplementedError
+
+    @overload
+    def wait_for_scores(self, names: Sequence[str] | None = None, *, timeout: float | None = None) -> Result: ...
+    @overload
+    def wait_for_scores(
+        self,
+        names: Sequence[str] | None = None,
+        *,
+        timeout: float | None = None,
+        callback: Callable[[Result], object],
+        on_score: OnScore | None = None,
+    ) -> None: ...
+    @overload
+    def wait_for_scores(
+        self, names: Sequence[str] | None = None, *, timeout: float | None = None, on_score: OnScore
+    ) -> None: ...
+    def wait_for_scores(
+        self,
+        names: Sequence[str] | None = None,
+        *,
+        timeout: float | None = None,
+        callback: Callable[[Result], object] | None = None,
+        on_score: OnScore | None = None,
+    ) -> Result | None:
+        """Wait until every score of every record is final, or ``timeout`` seconds are over; then what there is.
+
+        Parameters
+        ----------
+        names:
+            Only these scores. Default: all but deferred ones, which workers settle.
+        timeout:
+            Seconds, for everything together. Default: the sum of what the metrics allow themselves.
+        callback, on_score:
+            With either, return ``None`` at once; ``on_score(record, score)`` is called for each final score and
+            ``callback([(record, scores), …])`` once at the end, from a thread of Tracekeeper.
+
+        Raises
+        ------
+        MetricError
+            A name that no metric of a record has; the nearest one is named.
+        """
+        if callback is not None or on_score is not None:
+            notify(self.records, names, timeout, callback, on_score)
+            return None
+        return wait_for_records(self.records, names, timeout)
+
+    async def await_scores(self, names: Sequence[str] | None = None, *, timeout: float | None = None) -> Result:
+        """The same without blocking the running loop."""
+        return await await_records(self.records, names, timeout)
 
 
 def notify(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import traceback
 from types import TracebackType
 
@@ -15,17 +14,17 @@ _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _MESSAGE = 16_384
 _TRACEBACK = 65_536
 _FRAMES = 50
+_CANCELLED = frozenset({"Cancelled", "CancelledError"})
 
 
 def status_of(error: BaseException) -> SpanStatus:
     """How a call ends that ends by this exception."""
-    if isinstance(error, GeneratorExit):
+    kinds = type(error).__mro__  # not isinstance(), which asks the exception's own `__class__`
+    if GeneratorExit in kinds:
         return SpanStatus.ABANDONED
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is not None and isinstance(error, asyncio.CancelledError):
-        return SpanStatus.CANCELLED
-    name = type(error).__name__  # trio's, and the one of concurrent.futures
-    return SpanStatus.CANCELLED if name in ("Cancelled", "CancelledError") else SpanStatus.ERROR
+    # By name: asyncio's, trio's and the one of concurrent.futures, none of which need be imported (and while another
+    # thread imports a module, it is there without its names).
+    return SpanStatus.CANCELLED if any(kind.__name__ in _CANCELLED for kind in kinds) else SpanStatus.ERROR
 
 
 def info(error: BaseException) -> ErrorInfo:
@@ -58,7 +57,7 @@ def _traceback(error: BaseException) -> str:
         if outside is None:  # raised by the call itself: wrong arguments
             outside = error.__traceback__
         # Negative: the frames nearest to the failure. A RecursionError has a thousand.
-        shown = "".join(traceback.format_exception(type(error), error, outside, limit=-_FRAMES))
+        shown = "".join(traceback.format_exception(type(error), error, _nearest(outside), limit=-_FRAMES))
     except KeyboardInterrupt:
         raise
     except BaseException as failure:  # noqa: BLE001
@@ -66,6 +65,17 @@ def _traceback(error: BaseException) -> str:
     if len(shown) > _TRACEBACK:
         shown = f"… [cut: {len(shown)} characters]\n{shown[-_TRACEBACK:]}"
     return capture.text(shown)
+
+
+def _nearest(frames: TracebackType | None) -> TracebackType | None:
+    """The traceback's last frames, found by following its links: `traceback` looks closely at each that it leaves out,
+    once more in every span that the exception passes."""
+    ahead = frames
+    for _ in range(_FRAMES):
+        ahead = ahead.tb_next if ahead is not None else None
+    while ahead is not None and frames is not None:
+        ahead, frames = ahead.tb_next, frames.tb_next
+    return frames
 
 
 def _without_ours(frames: TracebackType | None) -> TracebackType | None:

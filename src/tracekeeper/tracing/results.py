@@ -66,8 +66,9 @@ def _follow(span: Span, result: Any, kind: type) -> Any:
 
 
 def _is_thread_future(kind: type) -> bool:
-    futures = sys.modules.get("concurrent.futures")
-    return futures is not None and issubclass(kind, futures.Future)
+    futures = sys.modules.get("concurrent.futures._base")
+    future = getattr(futures, "Future", None)  # None also while another thread is importing it
+    return future is not None and issubclass(kind, future)
 
 
 class _Guard:
@@ -127,8 +128,8 @@ def _watching(span: Span, future: Any) -> Any:
 
 
 def _here(future: Any) -> bool:
-    events: Any = sys.modules.get("asyncio.events")
-    return events is None or events._get_running_loop() is future.get_loop()
+    running = getattr(sys.modules.get("asyncio.events"), "_get_running_loop", None)
+    return running is None or running() is future.get_loop()
 
 
 def _future_ended(guard: _Guard, future: Any) -> None:

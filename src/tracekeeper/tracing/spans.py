@@ -57,8 +57,9 @@ class Span(Described):
         """End it by an exception: ``error``, ``cancelled`` or ``abandoned``. Whether this call ended it."""
         if self.start.span_id not in open_spans:
             return False
-        status = failures.status_of(error)
+        status = _ERROR
         try:
+            status = failures.status_of(error)
             if status is not SpanStatus.ABANDONED:
                 self.failure = failures.info(error)
         except Exception as failure:  # noqa: BLE001
