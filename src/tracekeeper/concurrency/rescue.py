@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 MOMENT = 1.0
 """Seconds that a cancelled coroutine has to end before it counts as one that ignores its cancellation."""
-HICCUP = 0.2
+HICCUP = 0.5
 """Silence of a loop, in seconds, after which a deadline that comes is blamed on whoever blocks it."""
 RESTARTS = 3
 """A call that met that many blocked loops is not begun again."""

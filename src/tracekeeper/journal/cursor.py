@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import msgspec
 
 from tracekeeper.types import JournalError
 
 
-class Position(NamedTuple):
-    """Where a frame lies: its chunk, that chunk's generation, and the byte offset inside the chunk."""
+class Position(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
+    """Where a frame lies: its chunk, that chunk's generation, and the byte offset inside the chunk.
+
+    There is one for each frame that is read, so it costs the garbage collector nothing.
+    """
 
     chunk: int
     generation: int

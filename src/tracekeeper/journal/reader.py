@@ -31,7 +31,7 @@ from tracekeeper.journal.layout import (
     decode_counters,
     decode_header,
 )
-from tracekeeper.journal.scan import Found, Scan, Source
+from tracekeeper.journal.scan import Scan, Source, Taken
 from tracekeeper.types import JournalError
 
 __all__ = ["Header", "JournalReader"]
@@ -155,7 +155,7 @@ class JournalReader:
 
     def _read(self, source: Source, cursor: Cursor, max_bytes: int) -> tuple[list[tuple[Position, bytes]], Cursor, int]:
         scans: dict[int, Scan] = {}
-        taken: list[Found] = []
+        taken: list[Taken] = []
         heap: list[tuple[int, int]] = []
 
         def begin(index: int) -> Scan | None:
@@ -185,21 +185,23 @@ class JournalReader:
                     heapq.heappush(heap, (scan.pending.sequence, index))
                     break
                 taken.append(scan.take())
-                size += len(taken[-1].payload or b"") + 1
+                size += len(taken[-1][2]) + 1
         if taken:
-            last = taken[-1].sequence
+            last, _, _ = taken[-1]
             for index in range(source.chunks()):
                 again = scans.get(index)
                 if again is None:
                     again = begin(index)
                 elif again.pending is None:
+                    if again.mark is not None and again.bound >= last:
+                        continue  # its frames come after these, and those of its next generation later still
                     again.look()
                 while again is not None and again.advance() and again.pending and again.pending.sequence <= last:
                     taken.append(again.take())
                     again.gather(taken, last, _NO_LIMIT)
             taken.sort()
-        frames = [(found.position, found.payload) for found in taken if found.payload is not None]
-        damaged = sum(found.damaged for found in taken) + sum(scan.damaged for scan in scans.values())
+        frames = [(position, payload) for _, position, payload in taken]
+        damaged = sum(scan.damaged for scan in scans.values())
         chunks = dict(cursor.chunks)
         for index, scan in scans.items():
             if scan.offset:

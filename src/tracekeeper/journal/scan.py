@@ -50,8 +50,12 @@ class Found(NamedTuple):
     """``None``: the side file does not have it."""
     end: int
     """Offset of what follows it."""
-    damaged: int
+    skipped: int = 0
     """Damaged places between the frame before and this one."""
+
+
+Taken = tuple[int, Position, bytes]
+"""A frame that was read: its sequence number, place and payload."""
 
 
 class Source:
@@ -123,7 +127,7 @@ class Scan:
         self.mark: Mark | None = None
         self.pending: Found | None = None
         self.damaged = 0
-        """Damaged places that no good frame follows; those before a good frame are in ``Found.damaged``."""
+        """Damaged places that were passed; those before a pending frame count when it is taken."""
         self._at = offset & -8
         self._counted = bool(offset & _COUNTED)
         self._last = 0
@@ -159,7 +163,7 @@ class Scan:
         while at + FRAME_SIZE <= room:
             found = self._frame(at)
             if found is not None and found.payload is not None:
-                self.pending = found._replace(damaged=skipped)
+                self.pending = found._replace(skipped=skipped) if skipped else found
                 return True
             if found is not None:  # the frame is whole, its payload in the side file is not
                 behind: int | None = found.end
@@ -191,7 +195,7 @@ class Scan:
         self._at, self._counted, self.offset = at, False, at
         return False
 
-    def gather(self, taken: list[Found], limit: int, budget: int) -> int:
+    def gather(self, taken: list[Taken], limit: int, budget: int) -> int:
         """Take the good frames that are in the buffer already; returns the bytes of their payloads.
 
         The short way for the common case. It stops at the first frame beyond ``limit`` (a sequence number) or
@@ -215,7 +219,7 @@ class Scan:
             if zlib.crc32(payload, (sequence ^ place ^ seed) & 0xFFFFFFFF) != word >> 32:
                 break
             at = (stop + 7) & -8
-            taken.append(Found(sequence, Position(index, generation, place), payload, start + at, 0))
+            taken.append((sequence, Position(index, generation, place), payload))
             size += length
             last = sequence
         if size:
@@ -223,15 +227,16 @@ class Scan:
             self._last = last
         return size
 
-    def take(self) -> Found:
+    def take(self) -> Taken:
         """Consume the pending frame."""
         found = self.pending
-        assert found is not None
+        assert found is not None and found.payload is not None
         self.pending = None
+        self.damaged += found.skipped
         self.offset = self._at = found.end
         self._counted = False
         self._last = found.sequence
-        return found
+        return found.sequence, found.position, found.payload
 
     def at(self, offset: int) -> Found | None:
         """The frame at a known place, whatever lies before it."""
@@ -251,7 +256,7 @@ class Scan:
         sequence, flags, payload = raw
         end = (at + (flags & ~SIDE) + 7) & -8
         whole = load(self._source.side, payload) if flags & SIDE else payload
-        return Found(sequence, Position(self.index, self.generation, at), whole, end, 0)
+        return Found(sequence, Position(self.index, self.generation, at), whole, end)
 
     def _raw(self, at: int) -> tuple[int, int, bytes] | None:
         room = self._source.chunk_size - MARK_SIZE

@@ -79,8 +79,8 @@ def test_a_frame_is_found_again_by_its_position(opened: Open) -> None:
     for position, payload in reader.read(Cursor())[0]:
         assert reader.frame_at(position) == payload
     position = reader.read(Cursor())[0][3][0]
-    assert reader.frame_at(position._replace(generation=9)) is None
-    assert reader.frame_at(position._replace(offset=position.offset + 8)) is None
+    assert reader.frame_at(msgspec.structs.replace(position, generation=9)) is None
+    assert reader.frame_at(msgspec.structs.replace(position, offset=position.offset + 8)) is None
     assert reader.frame_at(Position(999, 1, MARK_SIZE)) is None
 
 
