@@ -200,6 +200,7 @@ class EngineLoop:
         asyncio.set_event_loop(loop)
         loop.call_soon(self._take)
         loop.call_soon(self._end_if_empty)
+        loop.call_soon(self._answer)  # a heartbeat sent before there was a loop to answer it
         self.loop = loop  # from here on `call_soon` reaches it; what was put before is found by the first `_take`
         while True:
             try:

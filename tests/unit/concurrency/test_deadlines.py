@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tracekeeper.concurrency import Runner, watchdog
+from tracekeeper.concurrency import Runner, loops, watchdog
 
 
 class Gate:
@@ -288,3 +288,31 @@ def test_work_that_got_no_thread_is_tried_again(
     runner.start(answer, timeout=10, done=outcomes.done("async"))
     assert [outcome.value for outcome in outcomes.take(2).values()] == [42, 42]
     assert refusals == {"workers": 0, "loops": 0}
+
+
+def test_a_loop_whose_first_heartbeat_came_before_it_existed_is_not_taken_for_blocked(
+    runner: Runner, outcomes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pinged = threading.Event()
+    heartbeat, make = loops.EngineLoop.heartbeat, asyncio.new_event_loop
+
+    def noting(loop: loops.EngineLoop, now: float) -> bool:
+        blocked = heartbeat(loop, now)
+        pinged.set()
+        return blocked
+
+    def slowly() -> asyncio.AbstractEventLoop:
+        assert pinged.wait(20)  # the thread gets no processor time until the watchdog has looked
+        return make()
+
+    monkeypatch.setattr(loops.EngineLoop, "heartbeat", noting)
+    monkeypatch.setattr(asyncio, "new_event_loop", slowly)
+    runs: list[int] = []
+
+    async def waits() -> None:
+        runs.append(1)
+        await asyncio.Event().wait()
+
+    runner.start(waits, timeout=2 * loops.SILENCE + 1, done=outcomes.done(0), restartable=True)
+    outcome = outcomes.one()
+    assert (outcome.status, outcome.interruptions, runs) == ("timed_out", (), [1])
