@@ -21,6 +21,7 @@ from tracekeeper.reading import flush
 from tracekeeper.reading.files import Source, open_source
 from tracekeeper.reading.progress import Progress
 from tracekeeper.reading.rows import Broken, Row
+from tracekeeper.render import plural
 from tracekeeper.scoring import log_record
 from tracekeeper.types import ImportFileError
 
@@ -220,8 +221,9 @@ def report(result: Imported, format: str, receipt: Any, *, as_json: bool) -> Non
     for one in result.broken:
         print(f"line {one.line:,}: {one.why}", file=sys.stderr)
     if result.broken_count > len(result.broken):
-        print(f"… and {result.broken_count - len(result.broken):,} more broken lines", file=sys.stderr)
-    print(f"{result.imported:,} records imported, {result.broken_count:,} broken lines left out ({format})")
+        print(f"… and {plural(result.broken_count - len(result.broken), 'more broken line')}", file=sys.stderr)
+    broken = plural(result.broken_count, "broken line")
+    print(f"{plural(result.imported, 'record')} imported, {broken} left out ({format})")
     from tracekeeper.reading.receipts import receipt_text
 
     print(receipt_text(receipt))
