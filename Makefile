@@ -12,7 +12,7 @@ demo: setup
 setup: $(READY)
 
 $(READY): pyproject.toml scripts/setup
-	PYTHON=$(PYTHON) sh scripts/setup $(VENV)
+	@PYTHON=$(PYTHON) sh scripts/setup $(VENV)
 	@touch $(READY)
 
 # Everything that CI runs: style, types, layers, the unit tests on each Python found, and every test in its short form.
@@ -38,4 +38,4 @@ bench: setup
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) .demo dist build
+	rm -rf $(VENV) $(VENV)-3.* .demo dist build

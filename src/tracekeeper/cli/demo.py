@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 
+from tracekeeper.cli.output import require_tracing
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments: none of its own."""
@@ -15,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Run the demo."""
+    require_tracing()
     from tracekeeper.demo.run import run as run_demo  # its app is made at import, so after --directory was heard
 
     return run_demo()

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from tracekeeper.cli.output import require_tracing
 from tracekeeper.reading import flush
 from tracekeeper.reading.files import Source, open_source
 from tracekeeper.reading.progress import Progress
@@ -54,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Import. 1 when a line was broken or not everything is stored."""
+    require_tracing()
     fields = Fields(
         tuple(parsed.input), parsed.output, context=parsed.context, expected=parsed.expected, session=parsed.session
     )

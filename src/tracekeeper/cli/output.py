@@ -6,10 +6,11 @@ import argparse
 import sys
 from typing import Any
 
+from tracekeeper.configuration import settings
 from tracekeeper.reading import Table
 from tracekeeper.shipper.destination import path_of
 from tracekeeper.tracing import runtime
-from tracekeeper.types import TracekeeperError
+from tracekeeper.types import ConfigurationError, TracekeeperError
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +51,20 @@ def count(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, 1 or more")
     return number
+
+
+def require_tracing() -> None:
+    """Refuse to do what is to be kept while tracing is turned off, instead of doing it in vain.
+
+    Raises
+    ------
+    ConfigurationError
+        ``TRACEKEEPER_DISABLED`` (or ``TRACEKEEPER_ENABLED``) says so.
+    """
+    if not settings().enabled:
+        raise ConfigurationError(
+            "tracing is turned off (TRACEKEEPER_DISABLED), so nothing would be kept; unset it first"
+        )
 
 
 def require_data() -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tracekeeper.cli.arguments import suggestion
-from tracekeeper.cli.output import add_json, count, require_data, seconds
+from tracekeeper.cli.output import add_json, count, require_data, require_tracing, seconds
 from tracekeeper.configuration import configure
 from tracekeeper.judging import Metric, as_metrics
 from tracekeeper.metrics import resolve
@@ -104,6 +104,7 @@ def run(parsed: argparse.Namespace) -> int:
     """Judge. 1 when a score failed, timed out or was cancelled."""
     metrics = find_metrics(parsed.metric, parsed.param, parsed.timeout)
     require_data()
+    require_tracing()
     if parsed.concurrency is not None:
         configure(scoring_concurrency=parsed.concurrency)
     now = fresh()
@@ -124,7 +125,7 @@ def run(parsed: argparse.Namespace) -> int:
     else:
         print(
             f"scores: {counts_text(counts)}"
-            + (f"; {before:,} were judged before (--again judges anew)" if before else "")
+            + (f"; {before:,} {'was' if before == 1 else 'were'} judged before (--again judges anew)" if before else "")
         )
         print(receipt_text(receipt))
         if now.note:

@@ -12,6 +12,7 @@ from tracekeeper.reading.fresh import fresh
 from tracekeeper.reading.spans import SpanLine, spans_of
 from tracekeeper.render import format_duration
 from tracekeeper.scoring import Record
+from tracekeeper.tracing import runtime
 from tracekeeper.types import TracekeeperError
 
 EXAMPLES = """\
@@ -32,12 +33,14 @@ def run(parsed: argparse.Namespace) -> int:
     asked = _ID.fullmatch(parsed.trace.strip().lower())
     if asked is None:
         raise TracekeeperError(
-            f"{parsed.trace!r} is no trace id: expected 32 hexadecimal digits, as `records` shows them"
+            f"{parsed.trace!r} is no trace id: expected 32 hexadecimal digits, as `tracekeeper records --json` shows them"
         )
     require_data()
     found = [r for r in records(f'trace = "{asked[1]}"', limit=None) if asked[2] in (None, r.span_id)]
     if not found:
-        raise TracekeeperError(f"no record {parsed.trace} here")
+        raise TracekeeperError(
+            f"no record {parsed.trace} in {runtime.keeper().store_url}; `tracekeeper records` lists what is"
+        )
     now = fresh()
     shown = [(record, spans_of(now, record)) for record in reversed(found)]
     if parsed.json:

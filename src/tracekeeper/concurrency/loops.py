@@ -172,7 +172,8 @@ class EngineLoop:
             task.runner.begin(task, self)
         else:  # a worker called it and it returned this awaitable: the same attempt goes on
             task.place = self
-        asyncio_task = self.loop.create_task(self._drive(task, task.epoch), context=context, name=task.name)
+        # Not `create_task`: a call may have given the loop a task factory of its own, which may refuse ours.
+        asyncio_task = EngineTask(self._drive(task, task.epoch), loop=self.loop, context=context, name=task.name)
         self.tasks[asyncio_task] = task
         task.coroutine = asyncio_task
         asyncio_task.add_done_callback(self._ended)
@@ -184,8 +185,11 @@ class EngineLoop:
         if self.leaving:
             self._end_if_empty()
 
+    def _over(self) -> bool:
+        return self.leaving and not self.tasks and not self._incoming
+
     def _end_if_empty(self) -> None:
-        if self.leaving and not self.tasks and not self._incoming and self.loop is not None:
+        if self._over() and self.loop is not None:
             self.loop.stop()
 
     def _run(self) -> None:
@@ -205,7 +209,9 @@ class EngineLoop:
         while True:
             try:
                 loop.run_forever()
-                break
+                if self._over():
+                    break
+                logger.warning("tracekeeper: a call stopped the engine loop that it ran on; the loop goes on")
             except BaseException as error:  # noqa: BLE001  SystemExit of a task that a call started: asyncio lets it through
                 logger.warning("tracekeeper: %s left a task on an engine loop; the loop goes on", type(error).__name__)
         self._on_end(self)

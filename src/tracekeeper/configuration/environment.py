@@ -40,12 +40,27 @@ def find_directory(start: Path | None = None) -> Path:
     """The data directory: the nearest ``.tracekeeper`` at or above ``start`` (default: the working directory).
 
     Where there is none it will be made in the working directory, on the first write.
+
+    Raises
+    ------
+    ConfigurationError
+        There is no working directory (any more).
     """
-    here = (start or Path.cwd()).absolute()
+    try:
+        here = (start or Path.cwd()).absolute()
+    except OSError as error:
+        raise ConfigurationError(
+            f"the working directory is gone or may not be read ({error.strerror}), and no data directory is set: "
+            f"tracekeeper.configure(directory=…) or {PREFIX}DIRECTORY names one"
+        ) from error
     for folder in (here, *here.parents):
         if (folder / DIRECTORY_NAME).is_dir():
             return folder / DIRECTORY_NAME
     return here / DIRECTORY_NAME
+
+
+_KINDS = {int: "a whole number", float: "a number"}
+"""What cannot be converted, in words. Any text is a path, a name or an id."""
 
 
 def _convert(name: str, text: str, kind: type) -> Any:
@@ -62,4 +77,4 @@ def _convert(name: str, text: str, kind: type) -> Any:
     try:
         return kind(text)
     except ValueError:
-        raise ConfigurationError(f"{PREFIX}{name.upper()}={text!r}: expected {kind.__name__}") from None
+        raise ConfigurationError(f"{PREFIX}{name.upper()}={text!r}: expected {_KINDS[kind]}") from None

@@ -204,7 +204,7 @@ def configure(**changes: Any) -> Settings:
     'support-bot'
     """
     global _base
-    checked = _check(changes)
+    checked = check(changes)
     changed: Settings = msgspec.structs.replace(_base or _first_base(), **checked)
     _base = changed
     return changed
@@ -246,7 +246,7 @@ class context:
         for name in changes:
             if name in PROCESS_ONLY:
                 raise ConfigurationError(f"{name} belongs to the whole process; set it with tk.configure({name}=…)")
-        self._changes = _check(changes)
+        self._changes = check(changes)
         self._tokens: list[tuple[Token[dict[str, Any] | None], dict[str, Any] | None]] = []
 
     def __enter__(self) -> context:
@@ -320,13 +320,14 @@ def context_of(changes: Mapping[str, Any]) -> context:
 
 def _first_base() -> Settings:
     global _base
-    found = _check(environment.read(_FROM_ENVIRONMENT))
+    found = check(environment.read(_FROM_ENVIRONMENT))
     if _base is None:
         _base = msgspec.structs.replace(Settings(), **found)
     return _base
 
 
-def _check(changes: Mapping[str, Any]) -> dict[str, Any]:
+def check(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The values as they are kept. Raises ``ConfigurationError``: an unknown key, or a value that cannot work."""
     checked: dict[str, Any] = {}
     for name, value in changes.items():
         if name not in _FIELDS:
@@ -354,7 +355,7 @@ def _checked(name: str, value: Any) -> Any:
         case "tags" | "mask_keys":
             return _names(name, value)
         case "directory":
-            return None if value is None else Path(value).expanduser().absolute()
+            return _directory(value)
         case "mask":
             if value is not None and not callable(value):
                 raise ConfigurationError(f"mask={value!r}: expected a callable that takes a value and returns one")
@@ -364,6 +365,12 @@ def _checked(name: str, value: Any) -> Any:
         case "project":
             if not isinstance(value, str) or not value:
                 raise ConfigurationError(f"project={value!r}: expected a name")
+            return _text(name, value)
+        case "environment" | "release" | "session_id" | "user_id" | "api_key":
+            return None if value is None else _text(name, value)
+        case "metadata":
+            if value is not None and not isinstance(value, Mapping):
+                raise ConfigurationError(f"metadata={value!r}: expected a mapping such as {{'customer': 'acme'}}")
             return value
         case "enabled" | "keep_errors" | "capture_input" | "capture_output" | "sigterm":
             return bool(value)
@@ -382,7 +389,26 @@ def _number(name: str, value: Any, *, low: float, high: float = math.inf) -> flo
 def _names(name: str, value: Any) -> tuple[str, ...]:
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise ConfigurationError(f"{name}={value!r}: expected a list of names")
-    return tuple(str(part) for part in value)
+    return tuple(_text(name, part) for part in value)
+
+
+def _text(name: str, value: Any) -> str:
+    """Ids are often numbers or UUIDs: what names one thing is taken as its text.
+
+    Frames hold text there and nothing else: any other type, or half of a surrogate pair, could not be read back.
+    """
+    if isinstance(value, Mapping | list | tuple | set | frozenset | bytes | bytearray):
+        raise ConfigurationError(f"{name}={value!r}: expected text")
+    return str(value).encode("utf-8", "backslashreplace").decode()
+
+
+def _directory(value: Any) -> Path | None:
+    if value is None:
+        return None
+    try:
+        return Path(value).expanduser().absolute()
+    except (TypeError, RuntimeError) as error:  # no path at all; ~somebody who is not here
+        raise ConfigurationError(f"directory={value!r}: expected a path ({error})") from None
 
 
 def _store(value: Any) -> str | None:
@@ -394,12 +420,15 @@ def _store(value: Any) -> str | None:
         raise ConfigurationError(f"store={value!r}: expected a URL such as sqlite:///path/to/file.db")
     scheme = value.split("://", 1)[0].lower()
     if scheme == "sqlite":
-        path = value.split("://", 1)[1].removeprefix("/")
+        place = value.split("://", 1)[1]
+        path = place.removeprefix("/")
         if path in ("", ":memory:"):
             raise ConfigurationError(
                 f"store={value!r}: a store in memory could not survive the process; name a file, "
                 "or use tk.testing for a temporary one"
             )
+        if path == place:
+            raise ConfigurationError(f"store={value!r}: three slashes come before the path: sqlite:///{path}")
         return value
     if scheme in ("postgresql", "postgres", "http", "https"):
         raise ConfigurationError(f"store={_without_password(value)!r}: this version stores to sqlite:///path.db only")

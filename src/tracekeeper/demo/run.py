@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
+import shutil
+import sys
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import tracekeeper as tk
+from tracekeeper.demo import app
 from tracekeeper.demo.app import ask, ask_better, index
 from tracekeeper.demo.questions import QUESTIONS
 from tracekeeper.reading.progress import Progress
@@ -31,7 +35,8 @@ def run(directory: str | Path | None = None, *, questions: tuple[str, ...] = QUE
     """
     if directory is not None:
         tk.configure(directory=directory)
-    print(f"{len(questions)} questions, {len(index())} passages of Tracekeeper's documentation, two versions of an app")
+    print(f"{len(questions)} questions, {len(index())} passages of Tracekeeper's documentation, an app in two versions")
+    print("three of its seven metrics misbehave on purpose: one raises, one never returns, one is slow", flush=True)
 
     with tk.recording() as recording:
         call_from_threads_and_tasks(questions)
@@ -42,11 +47,11 @@ def run(directory: str | Path | None = None, *, questions: tuple[str, ...] = QUE
     receipt = tk.flush()
     show("tk.flush()", receipt_text(receipt))
     where = tk.settings().directory
-    option = f" --directory {where}" if where is not None else ""
+    option = f" --directory {shlex.quote(short(where))}" if where is not None else ""
     print("\nWhat to do next:")
-    print(f"  tracekeeper records 'score.hanging_judge.status = timed_out' --scores{option}")
-    print(f"  tracekeeper status{option}")
-    print("  and read how little it takes: tracekeeper/demo/app.py")
+    print(f"  {program()} records 'score.hanging_judge.status = timed_out' --scores{option}")
+    print(f"  {program()} status{option}")
+    print(f"  and read how little it takes: {short(app.__file__)}")
     return 0 if settled and receipt.complete else 1
 
 
@@ -87,6 +92,22 @@ def wait(recording: tk.Recording) -> bool:
             progress.update(counts.total(), note=", ".join(f"{n} {status}" for status, n in sorted(counts.items())))
             if over:
                 return counts.total() == total
+
+
+def program() -> str:
+    """The command as the user can type it: its name where the shell finds it, else where it is."""
+    here = Path(sys.executable).parent / "tracekeeper"
+    if shutil.which("tracekeeper") is not None:
+        return "tracekeeper"
+    return shlex.quote(short(here)) if here.is_file() else f"{shlex.quote(short(sys.executable))} -m tracekeeper"
+
+
+def short(path: str | Path) -> str:
+    """A path as one would type it here: relative where it lies below the working directory."""
+    try:
+        return str(Path(path).relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
 
 
 def show(call: str, result: Any) -> None:

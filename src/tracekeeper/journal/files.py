@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tracekeeper.types import faults
+from tracekeeper.types.single import Single
 
 # Looked up by name so that a test can take them away; both are missing on Windows.
 _pwrite: Any = getattr(os, "pwrite", None)
@@ -29,7 +30,7 @@ RESERVING = frozenset({"ext2", "ext3", "ext4", "xfs", "tmpfs", "overlay"})
 mapped memory could meet a full disk, which kills the process with SIGBUS."""
 
 
-class File:
+class File(Single):
     """One open file.
 
     Parameters

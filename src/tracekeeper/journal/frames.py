@@ -7,6 +7,9 @@ fills what is missing with defaults. Fields may be *appended*, never moved, rena
 Captured values (``input``, ``output``, ``attributes`` …) are JSON text that was encoded when the call happened, so
 nobody encodes them again on the way to the store. Ids are raw bytes here (16 for a trace, 8 for a span), hex text in
 the store and everywhere people look. Times are integer nanoseconds since the Unix epoch.
+
+Frames hold plain values only, so no cycle can lead through one and the garbage collector need not look at them
+(``gc=False``): thousands are made for every batch, while user code runs.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import msgspec
 from tracekeeper.types import Usage
 
 
-class ErrorInfo(msgspec.Struct, frozen=True, array_like=True):
+class ErrorInfo(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An exception as it is kept."""
 
     type: str
@@ -27,7 +30,7 @@ class ErrorInfo(msgspec.Struct, frozen=True, array_like=True):
     traceback: str = ""
 
 
-class ScoreBirth(msgspec.Struct, frozen=True, array_like=True):
+class ScoreBirth(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a record's metric decided when the call ended: a pending score, or one skipped with a reason."""
 
     name: str
@@ -42,7 +45,7 @@ class ScoreBirth(msgspec.Struct, frozen=True, array_like=True):
     """Whether only the process that made it can compute it (a lambda, a closure, anything of ``__main__``)."""
 
 
-class Definition(msgspec.Struct, frozen=True, array_like=True, tag="D"):
+class Definition(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="D"):
     """An app or a metric, said once per journal before the first frame that names it."""
 
     kind: str
@@ -54,7 +57,7 @@ class Definition(msgspec.Struct, frozen=True, array_like=True, tag="D"):
     retries, mode, requirements."""
 
 
-class SpanStart(msgspec.Struct, array_like=True, tag="S"):
+class SpanStart(msgspec.Struct, array_like=True, gc=False, tag="S"):
     """A call began. Written before user code runs, so that a killed process's call in flight is known."""
 
     trace_id: bytes
@@ -83,7 +86,7 @@ class SpanStart(msgspec.Struct, array_like=True, tag="S"):
     """JSON object known at the start."""
 
 
-class SpanCheckpoint(msgspec.Struct, array_like=True, tag="C"):
+class SpanCheckpoint(msgspec.Struct, array_like=True, gc=False, tag="C"):
     """A long stream's state so far, so that a killed process keeps it."""
 
     trace_id: bytes
@@ -95,7 +98,7 @@ class SpanCheckpoint(msgspec.Struct, array_like=True, tag="C"):
     chunks: int | None = None
 
 
-class SpanEnd(msgspec.Struct, array_like=True, tag="E"):
+class SpanEnd(msgspec.Struct, array_like=True, gc=False, tag="E"):
     """A call ended. Carries only what the start did not say, or what changed since."""
 
     trace_id: bytes
@@ -138,7 +141,7 @@ class SpanEnd(msgspec.Struct, array_like=True, tag="E"):
     app_version: str | None = None
 
 
-class ScoreFrame(msgspec.Struct, array_like=True, tag="R"):
+class ScoreFrame(msgspec.Struct, array_like=True, gc=False, tag="R"):
     """A score in any status. Key: (target, name, metric version, source, author)."""
 
     target: str
@@ -170,7 +173,7 @@ class ScoreFrame(msgspec.Struct, array_like=True, tag="R"):
     local: bool = True
 
 
-class ItemFrame(msgspec.Struct, array_like=True, tag="I"):
+class ItemFrame(msgspec.Struct, array_like=True, gc=False, tag="I"):
     """An item of an experiment changed its status. (Written by ``evaluate``.)"""
 
     experiment: str
@@ -193,15 +196,9 @@ encode = _encoder.encode
 """``encode(frame) -> bytes``. Total for frames built from valid JSON bytes, ints and str without lone surrogates."""
 
 
-def decode(payload: bytes | memoryview) -> Frame:
-    """The frame of a payload.
-
-    Raises
-    ------
-    msgspec.DecodeError, msgspec.ValidationError
-        When it is not one of ours (a newer version's new kind of frame, or damage that its checksum did not show).
-    """
-    return _decoder.decode(payload)
+decode = _decoder.decode
+"""``decode(payload) -> Frame``; raises ``msgspec.MsgspecError`` when it is not one of ours (of a kind that only a newer
+version knows, or damaged in a way that its checksum did not show)."""
 
 
 def with_fields(frame: Any, **changes: Any) -> Any:

@@ -230,7 +230,8 @@ class Scan:
     def take(self) -> Taken:
         """Consume the pending frame."""
         found = self.pending
-        assert found is not None and found.payload is not None
+        assert found is not None
+        assert found.payload is not None
         self.pending = None
         self.damaged += found.skipped
         self.offset = self._at = found.end

@@ -216,8 +216,8 @@ class Space:
         """
         if not self.mapped or not self.chunks:
             return False
+        chunks = list(self.chunks)  # before the file's size: a writer may grow both at this moment
         size = self._file.size()
-        chunks = list(self.chunks)
         end = max(chunk.place for chunk in chunks) + self.chunk_size
         if size >= end:
             return False

@@ -135,6 +135,13 @@ class _Describer:
         self.left -= 1
         if self.left < 0:
             return "…"
+        try:
+            return self.described(value)
+        except Exception:  # noqa: BLE001  user code: a proxy outside of its request, a broken __len__; its type stands
+            return ["object", type(value).__module__, type(value).__qualname__]
+
+    def described(self, value: Any) -> Any:
+        """The same, as long as the value can be looked at."""
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, Enum):

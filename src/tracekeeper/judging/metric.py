@@ -299,12 +299,16 @@ class Metric:
         )
 
 
+_NOT_GIVEN: Any = object()
+"""Not ``None``: that is what somebody passes who has called the function instead of naming it."""
+
+
 @overload
 def metric(fn: Callable[..., Any], /, **options: Unpack[MetricOptions]) -> Metric: ...
 @overload
-def metric(fn: None = None, /, **options: Unpack[MetricOptions]) -> Callable[[Callable[..., Any]], Metric]: ...
+def metric(**options: Unpack[MetricOptions]) -> Callable[[Callable[..., Any]], Metric]: ...
 def metric(
-    fn: Callable[..., Any] | None = None, /, **options: Unpack[MetricOptions]
+    fn: Any = _NOT_GIVEN, /, **options: Unpack[MetricOptions]
 ) -> Metric | Callable[[Callable[..., Any]], Metric]:
     """Make a metric of a function: ``tk.metric(f, timeout=5)``, ``@tk.metric``, ``@tk.metric(timeout=5)``.
 
@@ -355,7 +359,7 @@ def metric(
     >>> cites_source("see [a]", ["[a]"]), cites_source.names
     (True, ('cites_source',))
     """
-    if fn is None:
+    if fn is _NOT_GIVEN:
         return lambda function: metric(function, **options)
     if isinstance(fn, Metric):
         return fn.replace(**options) if options else fn
@@ -371,7 +375,8 @@ def as_metrics(values: Iterable[Any], *, where: str = "metrics") -> tuple[Metric
         Something that is no metric, or two that would write scores of the same name.
     """
     if isinstance(values, str) or not isinstance(values, Iterable):
-        raise MetricError(f"{where}: expected a list of metrics, got {type(values).__name__}")
+        hint = f": write [{values!r}]" if callable(values) else ""
+        raise MetricError(f"{where}: expected a list of metrics, got {type(values).__name__}{hint}")
     made = tuple(value if isinstance(value, Metric) else metric(value) for value in values)
     seen: set[str] = set()
     for one in made:

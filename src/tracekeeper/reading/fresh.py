@@ -6,13 +6,14 @@ locked, the disk is full) the reader gets what the store has, and a note that sa
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from tracekeeper.scoring.overdue import settle_overdue_now
+from tracekeeper.scoring.waiting import LONGEST
+from tracekeeper.store.filter import parse
 from tracekeeper.tracing import runtime
-from tracekeeper.types import ConfigurationError, StoreError
+from tracekeeper.types import ConfigurationError, FilterError, StoreError
 
 if TYPE_CHECKING:  # at run time the keeper opens it, so that writing (tk.score, tk.flush) costs no database layer
     from tracekeeper.store.store import Store
@@ -48,6 +49,23 @@ def fresh(timeout: float = TIMEOUT) -> Fresh:
     return Fresh(keeper, keeper.store(), note)
 
 
+def checked(filter: str | None) -> str | None:
+    """A filter that parses. A typo is told before anything is waited for.
+
+    Raises
+    ------
+    FilterError
+        It is no text, or does not parse.
+    """
+    if filter is None:
+        return None
+    if not isinstance(filter, str):
+        raise FilterError(f"filter={filter!r}: expected a text such as 'app = \"rag\" and latency > 2s'")
+    if filter.strip():
+        parse(filter)
+    return filter
+
+
 def seconds(timeout: float) -> float:
     """A timeout that is one.
 
@@ -56,8 +74,8 @@ def seconds(timeout: float) -> float:
     ConfigurationError
         It is no number of seconds.
     """
-    good = isinstance(timeout, int | float) and not isinstance(timeout, bool) and timeout >= 0
-    if not good or not math.isfinite(timeout):
+    good = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+    if not good or not 0 <= timeout <= LONGEST:
         raise ConfigurationError(f"timeout={timeout!r}: expected a number of seconds, 0 or more")
     return timeout
 

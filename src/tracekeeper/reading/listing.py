@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from tracekeeper.reading.columns import UNMEASURED, Column, score_text, text_of
-from tracekeeper.reading.fresh import TIMEOUT, Fresh, dropped, dropped_line, fresh
+from tracekeeper.reading.fresh import TIMEOUT, Fresh, checked, dropped, dropped_line, fresh
 from tracekeeper.reading.receipts import counts_text
 from tracekeeper.reading.tables import Table
 from tracekeeper.render import format_duration, truncate
@@ -80,6 +80,7 @@ class _Found(NamedTuple):
 def _read(filter: str | None, limit: int | None, timeout: float) -> _Found:
     if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 0):
         raise ConfigurationError(f"limit={limit!r}: expected a number of records, or None for all")
+    checked(filter)
     now = fresh(timeout)
     rows = now.store.records(filter, limit=None if limit is None else limit + 1)  # one more, to know whether there are
     notes = [now.note] if now.note else []

@@ -11,18 +11,19 @@ import asyncio
 import difflib
 import inspect
 import typing
+import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from tracekeeper.journal.frames import Definition, ScoreBirth
-from tracekeeper.judging import Metric, metric
+from tracekeeper.judging import Metric, as_metrics
 from tracekeeper.scoring.engine import engine_for
 from tracekeeper.scoring.record import Record
 from tracekeeper.scoring.waiting import RecordsWait
-from tracekeeper.tracing import ids, trace
+from tracekeeper.tracing import ids, runtime, trace
 from tracekeeper.tracing.state import RecordState
-from tracekeeper.types import ConfigurationError, MetricError, MetricMode, ScoreStatus, SpanKind
+from tracekeeper.types import ConfigurationError, MetricMode, ScoreStatus, SpanKind
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,7 +42,7 @@ class App(RecordsWait, Generic[P, R]):
     name:
         Default: the callable's own name.
     version:
-        What leaderboards compare. Text.
+        What leaderboards compare, as text. Default: ``1``.
     metrics:
         ``tk.metric`` objects, or plain functions that are made one.
     kind:
@@ -73,7 +74,7 @@ class App(RecordsWait, Generic[P, R]):
         target: Callable[P, R],
         *,
         name: str | None = None,
-        version: str = "1",
+        version: str | None = None,
         metrics: Sequence[Metric | Callable[..., Any]] = (),
         kind: str = SpanKind.CHAIN,
         capture_input: bool = True,
@@ -83,9 +84,11 @@ class App(RecordsWait, Generic[P, R]):
         if not callable(target):
             raise ConfigurationError(f"an app needs something to call, not {type(target).__name__}: {target!r}")
         self.target = target
+        if not isinstance(name, str | None):
+            raise ConfigurationError(f"name={name!r}: expected the app's name as text")
         self.name = name or getattr(target, "__qualname__", None) or type(target).__name__
-        self.version = str(version)
-        self.metrics = tuple(one if isinstance(one, Metric) else metric(one) for one in metrics)
+        self.version = "1" if version is None else str(version)
+        self.metrics = as_metrics(metrics, where=f"app {self.name!r}: metrics")
         self._check(self.metrics)
         active = [one for one in self.metrics if one.mode != MetricMode.OFF]
         self._background = tuple(one for one in active if one.mode == MetricMode.BACKGROUND)
@@ -97,8 +100,8 @@ class App(RecordsWait, Generic[P, R]):
         self._sampled = any(one.sample < 1 for one in active)
         self._births = tuple(birth for one in active for birth in _births(one, False))
         self._definitions: tuple[Definition, ...] | None = None
-        self._unsettled: dict[bytes, Record] = {}
-        self._recent: deque[Record] = deque(maxlen=RECENT)
+        self.forget()
+        _apps.add(self)
         self._call: Callable[P, R] = trace(
             target,
             name=self.name,
@@ -180,6 +183,11 @@ class App(RecordsWait, Generic[P, R]):
         self._recent.append(record)
         self._unsettled.pop(record.key, None)
 
+    def forget(self) -> None:
+        """Have no record: at first, and in a forked child, whose parent settles what it had."""
+        self._unsettled: dict[bytes, Record] = {}
+        self._recent: deque[Record] = deque(maxlen=RECENT)
+
     def allowance(self, names: Sequence[str] | None = None) -> float:
         """Seconds that the metrics allow themselves in all: (retries + 1) x timeout and the back-off between."""
         chosen = (
@@ -190,12 +198,6 @@ class App(RecordsWait, Generic[P, R]):
         return sum(one.allowance for one in chosen)
 
     def _check(self, metrics: Sequence[Metric]) -> None:
-        seen: set[str] = set()
-        for one in metrics:
-            for name in one.names:
-                if name in seen:
-                    raise MetricError(f"app {self.name!r} has two metrics named {name!r}: give one another name=…")
-                seen.add(name)
         parameters, output = _signature(self.target)
         for one in metrics:
             one.check(parameters, output)
@@ -212,7 +214,7 @@ def app(
     /,
     *,
     name: str | None = None,
-    version: str = "1",
+    version: str | None = None,
     metrics: Sequence[Metric | Callable[..., Any]] = (),
     kind: str = SpanKind.CHAIN,
     capture_input: bool = True,
@@ -301,5 +303,15 @@ def _definition(made: App[..., Any]) -> Definition:
     data = {"metrics": [{"name": name, "version": one.version} for one in made.metrics for name in one.names]}
     return Definition("app", made.name, made.version, orjson.dumps(data))
 
+
+_apps: weakref.WeakSet[App[..., Any]] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for made in list(_apps):
+        made.forget()
+
+
+runtime.after_fork_in_child(_after_fork_in_child)
 
 __all__ = ["App", "ScoreStatus", "app"]

@@ -115,7 +115,7 @@ def _say(engines: list[Engine], allowed: float) -> None:
     names = [name if times == 1 else f"{name} x{times}" for name, times in waiting.most_common(NAMES_SAID)]
     if len(waiting) > NAMES_SAID:
         names.append("…")
-    with contextlib.suppress(OSError, ValueError, AttributeError):  # stderr may be closed, or None under pythonw
+    with contextlib.suppress(Exception):  # stderr may be closed, None under pythonw, or an object of the program's own
         scores = "1 score" if count == 1 else f"{count} scores"
         sys.stderr.write(f"tracekeeper: waiting up to {round(allowed, 1):g} s for {scores} ({', '.join(names)})\n")
         sys.stderr.flush()

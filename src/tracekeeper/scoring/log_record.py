@@ -14,8 +14,9 @@ from datetime import datetime
 from typing import Any
 
 from tracekeeper.configuration import Settings
+from tracekeeper.configuration.settings import check
 from tracekeeper.journal.frames import ErrorInfo, SpanEnd, SpanStart
-from tracekeeper.judging import Metric
+from tracekeeper.judging import Metric, as_metrics
 from tracekeeper.scoring.app import App
 from tracekeeper.scoring.record import Record
 from tracekeeper.tracing import capture, documents, failures, ids, recordings, runtime
@@ -79,7 +80,7 @@ def log_record(
     Raises
     ------
     ConfigurationError
-        A negative duration, or ``version`` or ``metrics`` beside an app that has its own.
+        A negative duration, a value that cannot work, or ``version`` or ``metrics`` beside an app that has its own.
     MetricError
         A metric that can never be computed.
 
@@ -91,6 +92,8 @@ def log_record(
     """
     link = _link(app, version, metrics, name)
     began, ended = _times(started, duration)
+    own = {"session_id": session_id, "user_id": user_id, "tags": tags, "metadata": metadata}
+    over = check({key: value for key, value in own.items() if value is not None})
     current = enabled()
     if current is None:
         return Record.inert()
@@ -103,17 +106,17 @@ def log_record(
         span_id=span_id,
         parent_id=None,
         record_id=span_id,
-        name=name or (link.name if link is not None else "record"),
+        name=capture.text(str(name)) if name else link.name if link is not None else "record",
         kind=SpanKind.CHAIN.value,
         started=began,
         app=None if link is None else link.name,
         app_version=None if link is None else link.version,
         project=current.project,
-        session_id=current.session_id if session_id is None else session_id,
-        user_id=current.user_id if user_id is None else user_id,
+        session_id=over.get("session_id", current.session_id),
+        user_id=over.get("user_id", current.user_id),
         environment=current.environment,
         release=current.release,
-        tags=(*current.tags, *(tag for tag in map(str, tags) if tag not in current.tags)),
+        tags=(*current.tags, *(tag for tag in over.get("tags", ()) if tag not in current.tags)),
         input=encoded_input,
         input_size=input_size,
     )
@@ -173,7 +176,7 @@ def _end(
         output_size=output_size,
         error=_error(error),
         usage=read,
-        model=model,
+        model=None if model is None else capture.text(str(model)),
         context=encoded_context,
         expected=None if expected is None else _encoded(expected, current)[0],
         metadata=_encoded(merged, current)[0] if merged else None,
@@ -233,11 +236,11 @@ def _link(
         raise ConfigurationError(f"app={app!r}: expected an app or its name")
     if known is None and version is None and not metrics:
         return None
-    return _app_made_elsewhere(known or name or "logged", str(version or "1"), tuple(metrics))
+    return _app_made_elsewhere(known or name or "logged", str(version or "1"), as_metrics(metrics))
 
 
 @functools.lru_cache(maxsize=256)
-def _app_made_elsewhere(name: str, version: str, metrics: tuple[Metric | Callable[..., Any], ...]) -> App[..., Any]:
+def _app_made_elsewhere(name: str, version: str, metrics: tuple[Metric, ...]) -> App[..., Any]:
     """One app for all records that are logged with the same name, version and metrics."""
 
     def elsewhere(**arguments: Any) -> Any:

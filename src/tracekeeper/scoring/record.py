@@ -15,6 +15,7 @@ from tracekeeper.scoring import stored
 from tracekeeper.scoring.waiting import OnScore, await_records, notify, wait_for_records
 from tracekeeper.tracing import capture, runtime
 from tracekeeper.types import MetricError, MetricMode, Score, ScoreSource, ScoreStatus
+from tracekeeper.types.single import Single
 
 if TYPE_CHECKING:
     from tracekeeper.journal.frames import ScoreBirth
@@ -31,7 +32,7 @@ FOREIGN_ALLOWANCE = 60.0
 """Seconds a wait allows by default for a pending score whose metric this process does not know."""
 
 
-class Record:
+class Record(Single):
     """One call of an app (or, outside apps, one traced call without a local parent), and its scores.
 
     Obtained from ``recording.get()``, ``app.wait_for_scores()`` or ``tk.records()``; not made by hand.
@@ -273,8 +274,6 @@ class Record:
         """Refuse a name that nothing will ever settle, at once rather than after the whole timeout."""
         if names is None or not self._closed or not self.trace:
             return
-        if isinstance(names, str):
-            raise MetricError(f"names={names!r}: expected a list of names, such as [{names!r}]")
         known = self.scores_named(None, everything=True)
         for name in names:
             if name not in known:

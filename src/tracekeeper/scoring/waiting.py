@@ -19,7 +19,8 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, overload
 
 from tracekeeper.tracing import runtime
-from tracekeeper.types import ConfigurationError, Score
+from tracekeeper.types import ConfigurationError, MetricError, Score
+from tracekeeper.types.single import Single
 
 if TYPE_CHECKING:
     from tracekeeper.scoring.record import Record
@@ -31,6 +32,8 @@ OnScore = Callable[..., object]
 """Called with the score on a record's wait, with (record, score) on a recording's or an app's."""
 Result = list[tuple["Record", dict[str, Score]]]
 
+LONGEST = threading.TIMEOUT_MAX / 2
+"""Seconds beyond which the system's own waits raise (some 146 years)."""
 _FOREIGN_POLL = 0.05
 """Seconds between looks at the store for records of another process, with which we share no condition; doubles to 1."""
 
@@ -44,11 +47,13 @@ class _Wait:
 
     def __init__(self, records: Iterable[Record], names: Sequence[str] | None, timeout: float | None) -> None:
         self.records = list(records)
+        if isinstance(names, str):
+            raise MetricError(f"names={names!r}: expected a list of names, such as [{names!r}]")
         self.names = None if names is None else tuple(names)
         if timeout is None:
             timeout = sum(record.allowance(self.names) for record in self.records)
-        elif timeout < 0 or timeout != timeout:
-            raise ConfigurationError(f"timeout={timeout!r}: expected seconds, 0 or more")
+        elif not isinstance(timeout, int | float) or not 0 <= timeout <= LONGEST:
+            raise ConfigurationError(f"timeout={timeout!r}: expected a number of seconds, 0 or more")
         self.deadline = time.monotonic() + timeout
         self.pokes: SimpleQueue[Record | None] = SimpleQueue()
         self.poke: Callable[[Record | None], None] = self.pokes.put
@@ -145,7 +150,7 @@ async def await_records(records: Iterable[Record], names: Sequence[str] | None, 
     return result
 
 
-class RecordsWait:
+class RecordsWait(Single):
     """The waits of whatever has several records: a recording, an app."""
 
     @property

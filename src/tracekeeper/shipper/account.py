@@ -56,7 +56,7 @@ def receipt(ledger: Ledger, *, retired: int, dropped: dict[str, int], reason: st
 
 def unstored(journal: Journal, planner: Planner | None = None, cursor: Cursor | None = None) -> int:
     """Spans of a journal beyond a cursor, read with a reader of one's own (from the beginning without one)."""
-    reader = JournalReader(journal.path)
+    reader = journal.reader()  # not by its name: its files may have been deleted under it
     try:
         return count(reader, planner or Planner(), cursor or Cursor())
     finally:

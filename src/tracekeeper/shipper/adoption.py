@@ -165,7 +165,7 @@ class Adopter:
     def _close(self, path: Path, feed: Feed) -> None:
         self.adopted += 1
         if feed.damaged:
-            self._aside(path, f"{feed.damaged} damaged frames; the good ones are stored")
+            self._aside(path, f"damaged frames: {feed.damaged}; the good ones are stored")
         else:
             journal_directory.remove(path)
         log.debug("adopted %s: %d spans are stored", path.name, feed.stored_spans)

@@ -257,7 +257,8 @@ class Feed:
 
     def _report(self, batch: Batch, frames: Frames) -> None:
         if batch.damaged:
-            log.warning("the journal %s has %d damaged frames; the good ones are kept", self.name, batch.damaged)
+            damage = "1 damaged frame" if batch.damaged == 1 else f"{batch.damaged} damaged frames"
+            log.warning("the journal %s has %s; the good ones are kept", self.name, damage)
         log.debug(
             "stored from %s: %d frames, %d new spans, %d ends, %d scores",
             self.name,

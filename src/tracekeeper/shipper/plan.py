@@ -18,6 +18,7 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -37,8 +38,10 @@ LOST_START = "tracekeeper.lost_start"
 Key = tuple[bytes, bytes]
 """Trace id and span id."""
 
+_started = attrgetter("start.started")
 
-class Held(NamedTuple):
+
+class Held(msgspec.Struct, frozen=True, gc=False):
     """A start that waits for its end."""
 
     position: Position
@@ -260,7 +263,3 @@ def marked(end: SpanEnd) -> SpanEnd:
 def ids(keys: Sequence[Key]) -> list[tuple[str, str]]:
     """Keys in the store's form."""
     return [(trace.hex(), span.hex()) for trace, span in keys]
-
-
-def _started(write: SpanWrite) -> int:
-    return write.start.started

@@ -1,14 +1,15 @@
 """The leaderboard: what the records of each app version add up to, computed by the database.
 
 Without a filter every statement is served by a covering index in its own order (``record_app``, ``record_latency``,
-``score_app``): no row is read and nothing is sorted, and a percentile is the n-th entry of an index. With a filter the
-matching records are ranked once. A percentile is the nearest rank: the smallest latency that at least so many of a
-hundred records do not exceed.
+``record_usage``, ``score_app``): no row is read and nothing is sorted, and a percentile is the n-th entry of an index.
+With a filter the matching records are ranked once. A percentile is the nearest rank: the smallest latency that at least
+so many of a hundred records do not exceed.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Select, case, func, or_, select
 
@@ -22,56 +23,59 @@ MANY = 10_000
 """Matching records from which on all scores are read in the order of their index, instead of each record's own."""
 
 AppId = int | None
-Percentiles = tuple[int | None, ...]
+Sums = tuple[Any, ...]
+"""Input tokens, output tokens and cost."""
+Metrics = dict[AppId, list[MetricCounts]]
 
 
 def leaderboard(connection: Connection, where: ColumnElement[bool] | None) -> list[LeaderboardRow]:
     """See ``Store.leaderboard``."""
     names = {row.id: (row.name, row.version) for row in connection.execute(select(app.c.id, app.c.name, app.c.version))}
     statuses = _statuses(connection, where)
-    matching = sum(sum(counts.values()) for counts in statuses.values())
-    metrics = _metrics(connection, where, matching)
-    figures = connection.execute(_where(_figures, where)).all()
     if where is None:
-        latencies = {row.app_id: _nth(connection, row.app_id, row.n) for row in figures}
+        latencies, metrics = _latencies(connection), _metrics(connection)
     else:
-        latencies = _ranked(connection, where)
+        latencies = _latencies_of(connection, where)
+        metrics = _metrics_of(connection, where, sum(sum(counts.values()) for counts in statuses.values()))
+    sums = _sums(connection, where)
     rows = []
-    for row in figures:
-        name, version = names.get(row.app_id, (None, None))
-        p50, p95 = latencies.get(row.app_id, (None, None))
-        counts = statuses[row.app_id]
+    for app_id, counts in statuses.items():
+        name, version = names.get(app_id, (None, None))
+        latency = latencies.get(app_id, _NO_LATENCIES)
+        input_tokens, output_tokens, cost = sums.get(app_id, (None, None, None))
         rows.append(
             LeaderboardRow(
                 app=name,
                 version=version,
                 records=sum(counts.values()),
                 statuses=counts,
-                latency_n=row.n,
-                latency_mean=row.mean,
-                latency_min=row.shortest,
-                latency_p50=p50,
-                latency_p95=p95,
-                latency_max=row.longest,
-                input_tokens=row.input_tokens,
-                output_tokens=row.output_tokens,
-                cost=row.cost,
-                metrics=tuple(metrics.get(row.app_id, ())),
+                latency_n=latency.n,
+                latency_mean=latency.mean,
+                latency_min=latency.shortest,
+                latency_p50=latency.p50,
+                latency_p95=latency.p95,
+                latency_max=latency.longest,
+                input_tokens=input_tokens,
+                output_tokens=output_tokens,
+                cost=cost,
+                metrics=tuple(metrics.get(app_id, ())),
             )
         )
     return sorted(rows, key=lambda row: (row.app is None, row.app or "", row.version or ""))
 
 
-_figures = select(
-    record.c.app_id,
-    func.count(record.c.duration).label("n"),
-    func.avg(record.c.duration).label("mean"),
-    func.min(record.c.duration).label("shortest"),
-    func.max(record.c.duration).label("longest"),
-    func.sum(record.c.input_tokens).label("input_tokens"),
-    func.sum(record.c.output_tokens).label("output_tokens"),
-    func.sum(record.c.cost).label("cost"),
-).group_by(record.c.app_id)
+class _Latencies(NamedTuple):
+    """Of the records that have ended, in nanoseconds."""
+
+    n: int
+    mean: float | None
+    shortest: int | None
+    longest: int | None
+    p50: int | None
+    p95: int | None
+
+
+_NO_LATENCIES = _Latencies(0, None, None, None, None, None)
 
 
 def _statuses(connection: Connection, where: ColumnElement[bool] | None) -> dict[AppId, dict[str, int]]:
@@ -83,21 +87,29 @@ def _statuses(connection: Connection, where: ColumnElement[bool] | None) -> dict
     return found
 
 
-def _nth(connection: Connection, app_id: AppId, n: int) -> Percentiles:
-    """The percentiles of an app version with ``n`` latencies."""
-    latencies = (
-        select(record.c.duration)
-        .where(record.c.app_id == app_id, record.c.duration.is_not(None))
-        .order_by(record.c.duration)
-        .limit(1)
-    )
-    return tuple(
-        connection.scalar(latencies.offset((n * share + 99) // 100 - 1)) if n else None for share in PERCENTILES
-    )
+def _latencies(connection: Connection) -> dict[AppId, _Latencies]:
+    """Of all records. Extremes and percentiles are entries of the index, counted from the nearer end."""
+    of = record.c
+    statement = select(of.app_id, func.count(of.duration), func.avg(of.duration)).group_by(of.app_id)
+    found: dict[AppId, _Latencies] = {}
+    for app_id, n, mean in connection.execute(statement):
+        if n:
+            ended = select(of.duration).where(of.app_id == app_id, of.duration.is_not(None)).limit(1)
+            rising, falling = ended.order_by(of.duration), ended.order_by(of.duration.desc())
+            half, most = (_rank(n, share) for share in PERCENTILES)
+            entries = (rising, falling, rising.offset(half - 1), falling.offset(n - most))
+            read = connection.execute(select(*(entry.scalar_subquery() for entry in entries))).one()
+            found[app_id] = _Latencies(n, mean, *read)
+    return found
 
 
-def _ranked(connection: Connection, where: ColumnElement[bool]) -> dict[AppId, Percentiles]:
-    """The percentiles of the matching records of every app version."""
+def _rank(n: Any, share: int) -> Any:
+    """The nearest rank, from 1."""
+    return (n * share + 99) // 100
+
+
+def _latencies_of(connection: Connection, where: ColumnElement[bool]) -> dict[AppId, _Latencies]:
+    """Of the matching records of every app version."""
     inner = (
         select(
             record.c.app_id,
@@ -108,33 +120,59 @@ def _ranked(connection: Connection, where: ColumnElement[bool]) -> dict[AppId, P
         .where(record.c.duration.is_not(None), where)
         .subquery()
     )
-    places = [(inner.c.n * share + 99) // 100 for share in PERCENTILES]
-    statement = (
-        select(inner.c.app_id, *(func.max(case((inner.c.place == place, inner.c.duration))) for place in places))
-        .where(or_(*(inner.c.place == place for place in places)))
-        .group_by(inner.c.app_id)
-    )
-    return {app_id: tuple(values) for app_id, *values in connection.execute(statement)}
+    duration = inner.c.duration
+    percentiles = (func.max(case((inner.c.place == _rank(inner.c.n, share), duration))) for share in PERCENTILES)
+    figures = (func.count(), func.avg(duration), func.min(duration), func.max(duration), *percentiles)
+    statement = select(inner.c.app_id, *figures).group_by(inner.c.app_id)
+    return {app_id: _Latencies(*values) for app_id, *values in connection.execute(statement)}
 
 
-def _metrics(
-    connection: Connection, where: ColumnElement[bool] | None, matching: int
-) -> dict[AppId, list[MetricCounts]]:
-    value = score.c.value
-    group = (score.c.app_id, score.c.name, score.c.status, score.c.value_type)
-    statement = (
-        select(*group, func.count(), func.count(value), func.sum(value), func.sum(value * value))
-        .add_columns(func.min(value), func.max(value))
-        .where(score.c.record_id.is_not(None))  # in the words of the index score_app
-        .group_by(*group)
+def _sums(connection: Connection, where: ColumnElement[bool] | None) -> dict[AppId, Sums]:
+    """Tokens and money of the records that reported any."""
+    of = record.c
+    figures = (func.sum(of.input_tokens), func.sum(of.output_tokens), func.sum(of.cost))
+    # In the words of the index record_usage.
+    reports = or_(of.input_tokens.is_not(None), of.output_tokens.is_not(None), of.cost.is_not(None))
+    statement = select(of.app_id, *figures).where(reports).group_by(of.app_id)
+    return {app_id: tuple(values) for app_id, *values in connection.execute(_where(statement, where))}
+
+
+_value = score.c.value
+_group = (score.c.app_id, score.c.name, score.c.status, score.c.value_type)
+_moments = (func.count(), func.count(_value), func.sum(_value), func.sum(_value * _value))
+# In the words of the index score_app.
+_of_a_record = score.c.record_id.is_not(None)
+
+
+def _metrics(connection: Connection) -> Metrics:
+    """All scores. What is least and most is looked up for each group: the index is in that order."""
+    labels = ("n", "n_values", "total", "squares")
+    moments = (moment.label(label) for moment, label in zip(_moments, labels, strict=True))
+    groups = select(*_group, *moments).where(_of_a_record).group_by(*_group).subquery("groups")
+    other = score.alias("other")
+    same = (
+        other.c.app_id.is_not_distinct_from(groups.c.app_id),
+        *(other.c[name] == groups.c[name] for name in ("name", "status", "value_type")),
+        other.c.record_id.is_not(None),
     )
-    if where is not None and matching <= MANY:
+    extremes = (select(end(other.c.value)).where(*same).scalar_subquery() for end in (func.min, func.max))
+    return _by_app(connection.execute(select(groups, *extremes)))
+
+
+def _metrics_of(connection: Connection, where: ColumnElement[bool], matching: int) -> Metrics:
+    """The scores of the matching records, which are so many."""
+    statement = select(*_group, *_moments, func.min(_value), func.max(_value)).where(_of_a_record).group_by(*_group)
+    if matching <= MANY:
         statement = statement.join_from(record, score, score.c.record_id == record.c.id).where(where)
-    elif where is not None:
+    else:
         matches = score.c.record_id.in_(select(record.c.id).where(where).correlate(None))
         statement = statement.where(matches).with_hint(score, "INDEXED BY score_app", "sqlite")
+    return _by_app(connection.execute(statement))
+
+
+def _by_app(groups: Iterable[Sequence[Any]]) -> Metrics:
     found: dict[AppId, dict[str, list[tuple[Any, ...]]]] = {}
-    for app_id, name, *figures in connection.execute(statement):
+    for app_id, name, *figures in groups:
         found.setdefault(app_id, {}).setdefault(name, []).append(tuple(figures))
     return {app_id: [_metric(name, rows) for name, rows in sorted(of.items())] for app_id, of in found.items()}
 

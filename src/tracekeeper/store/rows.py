@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import msgspec
+
 from tracekeeper.journal.frames import Definition, ItemFrame, ScoreFrame, SpanCheckpoint, SpanEnd, SpanStart
 
 
-class SpanWrite(NamedTuple):
+class SpanWrite(msgspec.Struct, frozen=True, gc=False):
     """A span to insert: its start, and its end when it is known.
 
     ``end is None``: insert as ``running``, or as ``status`` when that is given (``interrupted`` at recovery).

@@ -121,13 +121,21 @@ def upgrade(connection: Connection) -> None:
 
 
 def _look(driver: sqlite3.Connection) -> _Found:
-    (application_id,) = driver.execute("PRAGMA application_id").fetchone()
-    (journal_mode,) = driver.execute("PRAGMA journal_mode").fetchone()
-    names = {name for (name,) in driver.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    revisions = None
-    if "alembic_version" in names:
-        revisions = tuple(revision for (revision,) in driver.execute("SELECT version_num FROM alembic_version"))
-    return _Found(application_id, len(names), revisions, journal_mode)
+    # In one transaction, which sees one state: another process may be filling the file at this moment.
+    own = not driver.in_transaction
+    if own:
+        driver.execute("BEGIN")
+    try:
+        (application_id,) = driver.execute("PRAGMA application_id").fetchone()
+        names = {name for (name,) in driver.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        revisions = None
+        if "alembic_version" in names:
+            revisions = tuple(revision for (revision,) in driver.execute("SELECT version_num FROM alembic_version"))
+        (journal_mode,) = driver.execute("PRAGMA journal_mode").fetchone()
+        return _Found(application_id, len(names), revisions, journal_mode)
+    finally:
+        if own and driver.in_transaction:
+            driver.execute("ROLLBACK")
 
 
 def _is_current(found: _Found, path: Path) -> bool:

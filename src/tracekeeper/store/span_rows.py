@@ -15,6 +15,8 @@ from tracekeeper.types import SpanStatus, Usage
 _LARGEST = (1 << 63) - 1
 _json = msgspec.json.Encoder()
 
+Row = tuple[Any, ...]
+
 
 def text_of(data: bytes | None) -> str | None:
     """JSON text of a captured value. Our encoder writes UTF-8; what is not is shown rather than lost."""
@@ -31,29 +33,35 @@ def finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def span_row(row: int, write: SpanWrite, journal_id: int) -> tuple[Any, ...]:
-    start, end, status, checkpoint = write
+def span_row(row: int, trace_id: str, span_id: str, write: SpanWrite, journal_id: int) -> Row:
+    """The narrow row. The ids are the start's, in the store's form."""
+    start, end = write.start, write.end
+    parent_id = start.parent_id.hex() if start.parent_id is not None else None
+    record_id = span_id if start.record_id == start.span_id else start.record_id.hex()
     if end is None:
-        chunks = integer(checkpoint.chunks) if checkpoint is not None else None
-        nothing = (None,) * 8
-        ended: tuple[Any, ...] = (str(status or SpanStatus.RUNNING), start.started, *nothing, chunks, None)
-    else:
-        of_end = ending(end, max(0, end.ended - start.started))
-        ended = (of_end[0], start.started, *of_end[1:], integer(end.chunks), first_chunk(end, start.started))
+        chunks = integer(write.checkpoint.chunks) if write.checkpoint is not None else None
+        ids = (row, trace_id, span_id, parent_id, record_id, start.name, start.kind)
+        return (*ids, str(write.status or SpanStatus.RUNNING), start.started, *(None,) * 8, chunks, None, journal_id)
+    started = start.started
+    status, *ended = ending(end, max(0, end.ended - started))
     return (
         row,
-        start.trace_id.hex(),
-        start.span_id.hex(),
-        start.parent_id.hex() if start.parent_id is not None else None,
-        start.record_id.hex(),
-        (end.name if end is not None else None) or start.name,
-        (end.kind if end is not None else None) or start.kind,
+        trace_id,
+        span_id,
+        parent_id,
+        record_id,
+        end.name or start.name,
+        end.kind or start.kind,
+        status,
+        started,
         *ended,
+        integer(end.chunks),
+        first_chunk(end, started),
         journal_id,
     )
 
 
-def ending(end: SpanEnd, duration: int) -> tuple[Any, ...]:
+def ending(end: SpanEnd, duration: int) -> Row:
     """Status, duration, model, provider, input_tokens, output_tokens, cost, usage, error_type."""
     error_type = end.error.type if end.error is not None else None
     usage = end.usage
@@ -85,27 +93,23 @@ def first_chunk(end: SpanEnd, started: int) -> int | None:
     return None if end.first_chunk is None else max(0, end.first_chunk - started)
 
 
-def payload_row(
-    row: int, start: SpanStart, checkpoint: SpanCheckpoint | None, end: SpanEnd | None
-) -> tuple[Any, ...] | None:
+def payload_row(row: int, start: SpanStart, checkpoint: SpanCheckpoint | None, end: SpanEnd | None) -> Row | None:
     """The wide row, or ``None`` when there is nothing to put in it."""
-    given, output, output_size = start.input, None, 0
-    given_size = start.input_size
+    given, given_size = start.input, start.input_size
+    output, output_size = None, 0
+    attributes = start.attributes
+    rest, error = _NO_REST, None
     if checkpoint is not None and checkpoint.output is not None:
         output, output_size = checkpoint.output, checkpoint.output_size
-    if end is None:
-        if given is None and output is None and start.attributes is None:
-            return None
-        nothing = (None,) * 7
-        return (row, text_of(given), given_size, text_of(output), output_size, text_of(start.attributes), *nothing)
-    if end.input is not None:
-        given, given_size = end.input, end.input_size
-    if end.output is not None:
-        output, output_size = end.output, end.output_size
-    attributes = start.attributes if end.attributes is None else end.attributes
-    rest = (attributes, end.events, end.links, end.context, end.expected, end.metadata)
-    error = end.error
-    if given is None and output is None and error is None and not any(each is not None for each in rest):
+    if end is not None:
+        if end.input is not None:
+            given, given_size = end.input, end.input_size
+        if end.output is not None:
+            output, output_size = end.output, end.output_size
+        if end.attributes is not None:
+            attributes = end.attributes
+        rest, error = (end.events, end.links, end.context, end.expected, end.metadata), end.error
+    if given is None and output is None and attributes is None and error is None and rest == _NO_REST:
         return None
     return (
         row,
@@ -113,36 +117,44 @@ def payload_row(
         given_size,
         text_of(output),
         output_size,
-        *(text_of(each) for each in rest),
-        error.message if error is not None else None,
-        error.traceback if error is not None else None,
+        text_of(attributes),
+        *(rest if rest == _NO_REST else map(text_of, rest)),
+        *((None, None) if error is None else (error.message, error.traceback)),
     )
 
 
+_NO_REST: tuple[bytes | None, ...] = (None,) * 5
 _NO_START = SpanStart(b"", b"", None, b"", "", "", 0)
 
 
-def end_payload_row(row: int, end: SpanEnd) -> tuple[Any, ...] | None:
+def end_payload_row(row: int, end: SpanEnd) -> Row | None:
     return payload_row(row, _NO_START, None, end)
 
 
-def record_row(row: int, write: SpanWrite, app_id: int | None) -> tuple[tuple[Any, ...], Sequence[str]]:
-    start, end, status, _ = write
+def record_row(
+    row: int, trace_id: str, span_id: str, write: SpanWrite, app_id: int | None
+) -> tuple[Row, Sequence[str]]:
+    """The record's row, and its tags."""
+    start, end = write.start, write.end
     names, session, user, name = start.tags, start.session_id, start.user_id, start.name
-    ending: tuple[Any, ...] = (str(status or SpanStatus.RUNNING), start.started, None, None)
-    if end is not None:
+    if end is None:
+        status, duration, error_type = str(write.status or SpanStatus.RUNNING), None, None
+    else:
+        status, duration = str(end.status), max(0, end.ended - start.started)
         error_type = end.error.type if end.error is not None else None
-        ending = (str(end.status), start.started, max(0, end.ended - start.started), error_type)
         names = start.tags if end.tags is None else end.tags
         session, user, name = end.session_id or session, end.user_id or user, end.name or name
     made = (
         row,
-        start.trace_id.hex(),
-        start.span_id.hex(),
+        trace_id,
+        span_id,
         app_id,
         name,
         start.project,
-        *ending,
+        status,
+        start.started,
+        duration,
+        error_type,
         session,
         user,
         start.environment,

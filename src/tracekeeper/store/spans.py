@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from tracekeeper.journal.frames import ScoreBirth, SpanCheckpoint, SpanEnd
 from tracekeeper.store import score_statements
 from tracekeeper.store import statements as sql
 from tracekeeper.store.rows import SpanWrite
 from tracekeeper.store.span_rows import (
+    Row,
     end_payload_row,
     ending,
     first_chunk,
@@ -29,9 +29,6 @@ from tracekeeper.store.span_rows import (
 
 AppOf = Callable[[str | None, str | None, int], int | None]
 """Row id of an app from its name, version and the time it was seen."""
-
-
-Row = tuple[Any, ...]
 
 
 class Born:
@@ -84,11 +81,11 @@ class SpanWriter:
         for row, write in enumerate(writes, self.first_id):
             start, end = write.start, write.end
             is_record = start.record_id == start.span_id
-            spans.append(span_row(row, write, self._journal_id))
+            trace_id, span_id = start.trace_id.hex(), start.span_id.hex()
+            spans.append(span_row(row, trace_id, span_id, write, self._journal_id))
             payload = payload_row(row, start, write.checkpoint, end)
             if payload is not None:
                 payloads.append(payload)
-            trace_id = start.trace_id.hex()
             if end is not None and end.usage is not None and not is_record:
                 self.used.add((trace_id, start.record_id.hex()))
             if is_record:
@@ -97,10 +94,10 @@ class SpanWriter:
                     (end.app_version if end is not None else None) or start.app_version,
                     start.started,
                 )
-                record, names = record_row(row, write, app_id)
+                record, names = record_row(row, trace_id, span_id, write, app_id)
                 records.append(record)
-                tags.extend((name, row) for name in names)
-                span_id = start.span_id.hex()
+                if names:
+                    tags.extend((name, row) for name in names)
                 # Of two records by one key, scores belong to the first.
                 self.records.setdefault((trace_id, span_id), (row, app_id))
                 if end is not None and end.scores:

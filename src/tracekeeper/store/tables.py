@@ -30,7 +30,7 @@ from sqlalchemy import (
 RowId = BigInteger().with_variant(Integer(), "sqlite")
 
 REPORTS_USAGE = "input_tokens IS NOT NULL OR output_tokens IS NOT NULL OR cost IS NOT NULL"
-"""Condition of the index ``span_usage``. A query must state it in these words to be served by the index."""
+"""Condition of the indexes ``span_usage`` and ``record_usage``. A query must state it in these words to be served."""
 
 OF_A_RECORD = "record_id IS NOT NULL"
 """Condition of the index ``score_app``, likewise."""
@@ -155,8 +155,9 @@ record = Table(
     Index("record_key", "trace_id", "span_id"),
     Index("record_app", "app_id", "status"),
     Index("record_status", "status"),
-    # Covers the leaderboard: counts, sums and (in the order of duration) percentiles without reading a row.
-    Index("record_latency", "app_id", "duration", "status", "input_tokens", "output_tokens", "cost"),
+    # These two cover the leaderboard: means, (in the order of duration) percentiles and sums, without reading a row.
+    Index("record_latency", "app_id", "duration", "status"),
+    Index("record_usage", "app_id", "input_tokens", "output_tokens", "cost", **_where(REPORTS_USAGE)),
     Index("record_session", "session_id", **_where("session_id IS NOT NULL")),
     Index("record_user", "user_id", **_where("user_id IS NOT NULL")),
     Index("record_error", "error_type", **_where("error_type IS NOT NULL")),

@@ -55,6 +55,7 @@ def trace(
     capture_output: bool = True,
     mask: Mask | None = None,
     app: AppLink | None = None,
+    **unknown: Any,
 ) -> Any:
     """Trace every call of a callable. It stays what it was: signature, results, exceptions, sync or async.
 
@@ -78,7 +79,8 @@ def trace(
     Raises
     ------
     ConfigurationError
-        What is given cannot be called, or ``kind`` is none that exists. The calls themselves never raise for tracing.
+        What is given cannot be called, ``kind`` is none that exists, or an option is unknown. The calls themselves
+        never raise for tracing.
 
     Example
     -------
@@ -96,8 +98,14 @@ def trace(
         "mask": mask,
         "app": app,
     }
+    for option in unknown:
+        near = difflib.get_close_matches(option, _DEFAULTS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(_DEFAULTS)}"
+        raise ConfigurationError(f"@tk.trace has no option {option!r}; {hint}")
     if kind is not None:
         _check_kind(kind)
+    if mask is not None and not callable(mask):
+        raise ConfigurationError(f"mask={mask!r}: expected a callable that takes a value and returns one")
     if fn is None:
         return lambda decorated: _traced(decorated, options)
     return _traced(fn, options)
@@ -107,7 +115,8 @@ def _traced(fn: Any, options: dict[str, Any]) -> Any:
     if isinstance(fn, staticmethod | classmethod):
         return type(fn)(_traced(fn.__func__, options))
     if not callable(fn):
-        raise ConfigurationError(f"trace needs something that can be called, not {type(fn).__name__}: {fn!r}")
+        named = f"; did you mean @tk.trace(name={fn!r})?" if isinstance(fn, str) else ""
+        raise ConfigurationError(f"trace needs something that can be called, not {type(fn).__name__}: {fn!r}{named}")
     if inspect.isclass(fn):
         return _traced_class(fn, options)
     plan = plan_of(fn)

@@ -18,6 +18,7 @@ from tracekeeper.journal.frames import ErrorInfo, SpanStart
 from tracekeeper.tracing import capture, failures, trouble, usage
 from tracekeeper.tracing.runtime import open_spans
 from tracekeeper.types import SpanStatus, Usage
+from tracekeeper.types.single import Single
 
 if TYPE_CHECKING:
     from tracekeeper.configuration import Settings
@@ -54,7 +55,7 @@ class Late:
         self.otel: SpanContext | None = None
 
 
-class Described(OtelSpan):
+class Described(Single, OtelSpan):
     """What a span is and what was said of it. ``Span`` adds how it ends."""
 
     __slots__ = (

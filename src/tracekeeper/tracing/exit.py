@@ -3,6 +3,7 @@
 At a normal exit the callbacks run in order, in the main thread. Those of the scoring rooms (order below 20) share
 ``exit_timeout``; what follows (open spans are ended, everything is shipped, the journal is removed) shares another
 ``GRACE`` seconds. Each gets the deadline and has to keep it; a callback that raises is logged and the next one runs.
+Ctrl-C ends the waiting, not the leaving: the step that waited is run once more without time to wait, then the others.
 
 SIGTERM's default action ends a process without any of this. Nothing is lost then either, because every frame is in the
 journal, but scores that were running are. ``configure(sigterm=True)`` installs a handler that leaves properly first.
@@ -52,7 +53,11 @@ def leave(exit_timeout: float) -> None:
             graceful = True
             deadline = time.monotonic() + GRACE
         try:
-            callback(deadline)
+            try:
+                callback(deadline)
+            except KeyboardInterrupt:  # no more waiting; what needs no time is still done: states, spans, storing
+                deadline = time.monotonic()
+                callback(deadline)
         except Exception:  # the others must still run, above all the one that ships
             log.exception("a step of leaving (order %d) failed", order)
 

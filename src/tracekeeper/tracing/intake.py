@@ -30,6 +30,7 @@ from tracekeeper.journal.placing import CLOSED, FORKED
 from tracekeeper.journal.writer import Journal
 from tracekeeper.shipper.destination import Destination
 from tracekeeper.tracing.repair import repaired
+from tracekeeper.types.single import Single
 
 log = logging.getLogger("tracekeeper")
 
@@ -44,7 +45,7 @@ UNENCODED = "it could not be encoded"
 """Reasons of drops that the journal itself cannot count."""
 
 
-class Intake:
+class Intake(Single):
     """Writes frames into this process's journal in one data directory.
 
     Parameters
@@ -161,10 +162,9 @@ class Intake:
             if self._trouble != str(error):
                 self._trouble = str(error)
                 log.warning(
-                    "nothing is kept at present: %s. The program goes on; make %s writable or set another one with "
-                    "tracekeeper.configure(directory=…). It is tried again every %g s, and what is lost is counted.",
+                    "nothing is kept at present: %s. The program goes on, it is tried again every %g s, and what is "
+                    "lost is counted.",
                     error,
-                    self.directory,
                     RETRY,
                 )
             return None

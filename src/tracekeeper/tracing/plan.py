@@ -57,11 +57,17 @@ class Plan:
         """A span of this call, written and current; ``None`` when tracing is off or fails. Raises no ``Exception``."""
         span = self.open(args, kwargs)
         if span is not None:
+            around = VAR.get()
             try:
-                entered = span.entered = containing(span, VAR.get())
+                entered = span.entered = containing(span, around)
                 span.token = VAR.set(entered)
             except Exception as error:  # noqa: BLE001  at the very end of the stack
                 trouble.note("entering a span", error)
+            except BaseException:  # Ctrl-C just here: the call is not made, and what comes later is not below it
+                if VAR.get() is span.entered:
+                    VAR.set(around)
+                span.close(SpanStatus.INTERRUPTED)
+                raise
         return span
 
     def open(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Span | None:
@@ -85,10 +91,12 @@ class Plan:
                     self.bind(args, kwargs), now.capture_limit, now.mask_keys, span.mask
                 )
             announce(span)
-        except Exception as error:  # noqa: BLE001
-            trouble.note("beginning a span", error)
+        except BaseException as error:
             if span is not None and hasattr(span, "record_state"):
                 span.close(SpanStatus.INTERRUPTED)
+            if not isinstance(error, Exception):  # Ctrl-C is the program's
+                raise
+            trouble.note("beginning a span", error)
             return None
         return span
 

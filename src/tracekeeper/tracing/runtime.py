@@ -234,7 +234,7 @@ def _leave() -> None:
         line += ", or `tracekeeper status` does"
     else:
         line = f"{sum(receipt.dropped.values()):,} frames could not be kept in {places} ({reason})"
-    with contextlib.suppress(OSError, ValueError, AttributeError):  # stderr may be closed, broken or gone by now
+    with contextlib.suppress(Exception):  # stderr may be closed, gone by now, or an object of the program's own
         sys.stderr.write(f"tracekeeper: {line}\n")
 
 

@@ -105,6 +105,7 @@ print(sorted(o.value or o.reason.split(" after")[0] for o in (outcomes.get(timeo
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["at once", "later"])
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no job control here")
 def test_calls_of_a_process_that_was_stopped_are_not_failed_for_it(moment: str) -> None:

@@ -496,6 +496,7 @@ def _lower(text: str) -> str:
     return "".join(character.lower() if character.isascii() else character for character in text)
 
 
+@pytest.mark.slow
 @settings(max_examples=2000, deadline=None)
 @given(node=nodes, look_first=st.booleans())
 def test_the_database_finds_the_records_that_python_finds(node: Node, look_first: bool, database: Database) -> None:

@@ -57,8 +57,8 @@ def plan(connection: Connection, filter: str, target: str = "record", peek: bool
 @pytest.mark.parametrize(
     ("filter", "index"),
     [
-        ('app = "rag"', "record_app (app_id=?"),
-        ('app.version = "1.2"', "record_app (app_id=?"),
+        ('app = "rag"', "(app_id=?"),
+        ('app.version = "1.2"', "(app_id=?"),
         ('app = "rag" and app.version = "1.2" and status = error', "record_"),
         ("status = error", "record_status (status=?)"),
         ("status in (error, interrupted)", "record_status (status=?)"),

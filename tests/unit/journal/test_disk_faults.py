@@ -132,6 +132,24 @@ def test_a_mapped_file_that_somebody_cut_short_is_made_whole_again(
     assert damaged == 1
 
 
+def test_a_file_that_grows_while_it_is_looked_at_was_not_cut_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = Journal.open(tmp_path, destination={}, mode="mmap")
+    real, grown = files.File.size, []
+
+    def size(file: files.File) -> int:
+        found = real(file)
+        if not grown:
+            grown.append(journal._space.grow(8))
+        return found
+
+    monkeypatch.setattr(files.File, "size", size)
+    journal.maintain()
+    assert grown == [True]
+    assert "cut short" not in caplog.text
+
+
 def test_the_file_system_is_told_by_the_deepest_mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = (
         "27 1 254:0 / / rw,relatime - btrfs /dev/vda rw\n"

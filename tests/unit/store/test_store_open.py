@@ -282,3 +282,23 @@ def test_a_store_opens_and_reads_while_another_process_writes(tmp_path: Path) ->
     holder.close()
     store.register_journal(name="j", host="h", pid=1, started=0)
     store.close()
+
+
+def test_a_file_that_is_filled_while_it_is_looked_at_is_not_taken_for_another_programs(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    driver = sqlite3.connect(path, isolation_level=None)
+    driver.execute("PRAGMA journal_mode = WAL")
+    filled = []
+
+    def fill(statement: str) -> None:
+        if "sqlite_master" in statement and not filled:
+            filled.append(True)
+            Store.open(url(path)).close()
+
+    driver.set_trace_callback(fill)
+    seen = schema._look(driver)
+    driver.set_trace_callback(None)
+    assert filled
+    assert (seen.application_id, seen.tables) == (0, 0)
+    assert schema._look(driver).application_id == schema.APPLICATION_ID
+    driver.close()

@@ -192,7 +192,8 @@ sys.path[:0] = {paths!r}
 from tracekeeper.tracing import context
 assert isinstance(context.VAR, context.PublicVariable)
 import pytest
-sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-x", *{tests!r}, "-k", "not fallback"]))
+early = "ignore:Module already imported:pytest.PytestAssertRewriteWarning"  # if the plugin is installed too
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-W", early, "-x", *{tests!r}, "-k", "not fallback"]))
 """
 
 

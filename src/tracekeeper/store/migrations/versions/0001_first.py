@@ -166,7 +166,7 @@ def upgrade() -> None:
     op.create_index(
         "record_latency",
         "record",
-        ["app_id", "duration", "status", "input_tokens", "output_tokens", "cost"],
+        ["app_id", "duration", "status"],
         unique=False,
     )
     op.create_index(
@@ -178,6 +178,14 @@ def upgrade() -> None:
         postgresql_where=sa.text("session_id IS NOT NULL"),
     )
     op.create_index("record_status", "record", ["status"], unique=False)
+    op.create_index(
+        "record_usage",
+        "record",
+        ["app_id", "input_tokens", "output_tokens", "cost"],
+        unique=False,
+        sqlite_where=sa.text("input_tokens IS NOT NULL OR output_tokens IS NOT NULL OR cost IS NOT NULL"),
+        postgresql_where=sa.text("input_tokens IS NOT NULL OR output_tokens IS NOT NULL OR cost IS NOT NULL"),
+    )
     op.create_index(
         "record_user",
         "record",
