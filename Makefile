@@ -22,7 +22,7 @@ test: check
 
 # Under a minute: the unit tests.
 quick: setup
-	$(BIN)/python -m pytest -n 2 tests/unit -m "not slow" -q --timeout 60
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/unit -m "not slow" -q --timeout 60
 
 check: setup
 	$(BIN)/ruff check .

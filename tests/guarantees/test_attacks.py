@@ -180,7 +180,7 @@ def test_a_forked_child_does_not_wait_for_its_parents_records(tmp_path: Path) ->
 
 def test_a_metric_that_bends_its_event_loop_harms_no_other(keeper: Any) -> None:
     async def refuses_tasks(output: str) -> float:
-        asyncio.get_running_loop().set_task_factory(lambda loop, coroutine: 1 / 0)  # type: ignore[arg-type,return-value]
+        asyncio.get_running_loop().set_task_factory(lambda loop, coroutine: 1 / 0)  # type: ignore[arg-type]
         return 1.0
 
     async def stops(output: str) -> float:
@@ -212,7 +212,7 @@ def test_a_wait_without_an_end_is_refused_by_name(keeper: Any, timeout: Any) -> 
     ask("q")
     for wait in (ask.app.wait_for_scores, tk.flush, tk.shutdown):
         with pytest.raises(tk.ConfigurationError, match="expected a number of seconds"):
-            wait(timeout=timeout)  # type: ignore[operator]
+            wait(timeout=timeout)
     assert len(ask.app.wait_for_scores(timeout=20)) == 1
 
 

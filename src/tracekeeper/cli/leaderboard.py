@@ -6,6 +6,7 @@ import argparse
 
 from tracekeeper.cli.output import add_json, print_table, require_data
 from tracekeeper.reading import leaderboard
+from tracekeeper.reading.fresh import checked
 
 EXAMPLES = """\
 tracekeeper leaderboard
@@ -21,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Print it."""
+    checked(parsed.filter)
     require_data()
     print_table(leaderboard(parsed.filter), as_json=parsed.json)
     return 0

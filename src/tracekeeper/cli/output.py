@@ -6,10 +6,10 @@ import argparse
 import sys
 from typing import Any
 
-from tracekeeper.configuration import settings
 from tracekeeper.reading import Table
 from tracekeeper.shipper.destination import path_of
 from tracekeeper.tracing import runtime
+from tracekeeper.tracing.opening import enabled
 from tracekeeper.types import ConfigurationError, TracekeeperError
 
 
@@ -61,7 +61,7 @@ def require_tracing() -> None:
     ConfigurationError
         ``TRACEKEEPER_DISABLED`` (or ``TRACEKEEPER_ENABLED``) says so.
     """
-    if not settings().enabled:
+    if enabled() is None:
         raise ConfigurationError(
             "tracing is turned off (TRACEKEEPER_DISABLED), so nothing would be kept; unset it first"
         )

@@ -6,6 +6,7 @@ import argparse
 
 from tracekeeper.cli.output import add_json, limit, print_table, require_data
 from tracekeeper.reading import records, records_and_scores
+from tracekeeper.reading.fresh import checked
 
 EXAMPLES = """\
 tracekeeper records
@@ -24,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Print them."""
+    checked(parsed.filter)
     require_data()
     read = records_and_scores if parsed.scores else records
     print_table(read(parsed.filter, limit=parsed.limit), as_json=parsed.json)

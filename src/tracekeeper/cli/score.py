@@ -20,7 +20,7 @@ from tracekeeper.judging import Metric, as_metrics
 from tracekeeper.metrics import resolve
 from tracekeeper.reading import flush
 from tracekeeper.reading.columns import json_text
-from tracekeeper.reading.fresh import fresh
+from tracekeeper.reading.fresh import checked, fresh
 from tracekeeper.reading.progress import Progress
 from tracekeeper.reading.receipts import counts_text, receipt_text
 from tracekeeper.scoring.rescoring import score_stored
@@ -103,6 +103,7 @@ def find_metrics(names: list[str], pairs: list[str], timeout: float | None) -> l
 def run(parsed: argparse.Namespace) -> int:
     """Judge. 1 when a score failed, timed out or was cancelled."""
     metrics = find_metrics(parsed.metric, parsed.param, parsed.timeout)
+    checked(parsed.filter)
     require_data()
     require_tracing()
     if parsed.concurrency is not None:

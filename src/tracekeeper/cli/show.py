@@ -33,7 +33,8 @@ def run(parsed: argparse.Namespace) -> int:
     asked = _ID.fullmatch(parsed.trace.strip().lower())
     if asked is None:
         raise TracekeeperError(
-            f"{parsed.trace!r} is no trace id: expected 32 hexadecimal digits, as `tracekeeper records --json` shows them"
+            f"{parsed.trace!r} is no trace id: expected 32 hexadecimal digits, "
+            "as `tracekeeper records --json` shows them"
         )
     require_data()
     found = [r for r in records(f'trace = "{asked[1]}"', limit=None) if asked[2] in (None, r.span_id)]

@@ -33,12 +33,16 @@ def run(parsed: argparse.Namespace) -> int:
 
 def as_text(found: dict[str, Any]) -> str:
     """The account for people."""
-    parts = [render_key_values(_overview(found))]
+    parts = [render_key_values(_overview(found), width=WHOLE)]
     if found["journals"]:
         parts.append("journals on disk\n" + _journals(found["journals"]))
     if found.get("open"):
         parts.append(f"open scores, the oldest {len(found['open'])}\n" + _open(found["open"]))
     return "\n\n".join(parts)
+
+
+WHOLE = 10_000
+"""Columns of the overview: an error that is cut has lost its end, which says what to do. The terminal wraps it."""
 
 
 def _overview(found: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tracekeeper.reading.columns import UNMEASURED, Column
-from tracekeeper.reading.fresh import TIMEOUT, dropped, dropped_line, fresh
+from tracekeeper.reading.fresh import TIMEOUT, checked, dropped, dropped_line, fresh
 from tracekeeper.reading.receipts import ACCOUNT_ORDER, counts_text
 from tracekeeper.reading.tables import Section, Table
 from tracekeeper.render import format_cost, format_duration, format_number, show
@@ -90,6 +90,7 @@ def leaderboard(filter: str | None = None, *, timeout: float = TIMEOUT) -> Table
     >>> standing.version, standing.metrics["short"].mean, standing.metrics["short"].counts
     ('2', 1.0, {'scored': 1})
     """
+    checked(filter)
     now = fresh(timeout)
     found = [standing_of(row) for row in now.store.leaderboard(filter)]
     return Table(

@@ -212,10 +212,10 @@ class Worker:
                     if requests or not self._stopping:
                         wait = self._turn(requests)
         except Exception as error:  # a crew catches its own errors; if one gets here the next write starts a new thread
-            log.exception("the shipper's thread ended; the next write starts it again")
             self._crew = None
             for request in requests:
                 request.answer(f"the shipper's thread ended: {error!r}")
+            log.exception("the shipper's thread ended; the next write starts it again")  # last: a handler may raise too
         finally:
             self.since = None
             self._stopping = False
