@@ -378,6 +378,15 @@ def test_a_database_that_is_not_ours_is_left_alone_and_the_calls_wait_in_the_jou
     tk.shutdown()
 
 
+def test_a_frame_that_cannot_be_read_back_is_in_the_receipt(tmp_path: Path) -> None:
+    with tk.testing.temporary_keeper(tmp_path / "data") as keeper:
+        tk.trace(lambda question: "mild")("how?")
+        assert keeper.journal is not None
+        keeper.journal.write(b"no frame of ours")
+        receipt = tk.flush()
+        assert (receipt.journaled, receipt.stored, receipt.dropped) == (1, 1, {"damaged frames": 1})
+
+
 def test_corrupt_journals_are_set_aside_and_their_good_frames_are_kept(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

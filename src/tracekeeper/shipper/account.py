@@ -16,6 +16,9 @@ from tracekeeper.journal.writer import Journal
 from tracekeeper.shipper.plan import Planner
 from tracekeeper.types import Receipt
 
+DAMAGED = "damaged frames"
+"""The reason under which a receipt counts what was journaled and cannot be read back, or that no table takes."""
+
 
 class Ledger(NamedTuple):
     """One journal's spans and scores."""
@@ -23,6 +26,7 @@ class Ledger(NamedTuple):
     stored: int = 0
     pending: int = 0
     scores: Mapping[str, int] = {}
+    damaged: int = 0
 
 
 def receipt(ledger: Ledger, *, retired: int, dropped: dict[str, int], reason: str | None, began: float) -> Receipt:
@@ -41,6 +45,8 @@ def receipt(ledger: Ledger, *, retired: int, dropped: dict[str, int], reason: st
     began:
         Monotonic time of the call.
     """
+    if ledger.damaged:
+        dropped = {**dropped, DAMAGED: ledger.damaged}
     stored = ledger.stored + retired
     return Receipt(
         journaled=stored + ledger.pending,

@@ -172,6 +172,7 @@ class Feed:
             self.stored_spans,
             count(self.reader, self._planner, self._cursor),
             self.store.score_counts(self.journal_id),
+            self.damaged,
         )
 
     def _send(self, frames: Frames, after: Cursor, damaged: int, *, eager: bool, final: bool) -> None:

@@ -228,7 +228,7 @@ class Keeper(Intake):
             feed = self._shipper.feed if self._shipper is not None else None
             if feed is None:
                 return Ledger(0, unstored(journal))
-            return Ledger(feed.stored_spans, unstored(journal, *feed.at))
+            return Ledger(feed.stored_spans, unstored(journal, *feed.at), damaged=feed.damaged)
         finally:
             if quiet:
                 self._worker.resume()
