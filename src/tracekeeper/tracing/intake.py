@@ -98,7 +98,7 @@ class Intake(Single):
                 self._drops.add(UNENCODED, 1, None)
                 return False
             payload = mended
-        journal = self.journal
+        journal = None if self._early else self.journal  # nothing overtakes the frames that waited for the journal
         if journal is not None and journal.write(payload):
             return True
         try:
@@ -139,15 +139,20 @@ class Intake(Single):
         return True
 
     def _drain(self) -> bool:
-        """With ``_opening`` held: open the journal if need be, write what waits."""
-        journal = self.journal or self._open()
+        """With ``_opening`` held: open the journal if need be, write what waits.
+
+        A frame leaves the queue when it is written: whoever waits for the queue to be empty returns to a call that is
+        kept, and to a keeper whose account knows its journal.
+        """
+        journal = self.journal = self.journal or self._open()
         while self._early:
-            payload = self._early.popleft()
-            if journal is None:
-                self._drops.add(UNOPENED, 1, None)
-            else:
-                journal.write(payload)
-        self.journal = journal
+            try:
+                if journal is None:
+                    self._drops.add(UNOPENED, 1, None)
+                else:
+                    journal.write(self._early[0])
+            finally:  # Ctrl-C comes out of a write that is done
+                self._early.popleft()
         return journal is not None
 
     def _open(self) -> Journal | None:

@@ -15,6 +15,7 @@ from tracekeeper import configuration
 from tracekeeper.journal.cursor import Cursor
 from tracekeeper.journal.frames import Definition, SpanStart, decode
 from tracekeeper.journal.reader import JournalReader
+from tracekeeper.journal.writer import Journal
 from tracekeeper.testing import temporary_keeper
 from tracekeeper.tracing import intake, runtime
 from tracekeeper.tracing.runtime import Keeper
@@ -222,3 +223,35 @@ def test_configuring_another_store_keeps_the_first_one_shipping(tmp_path: Path) 
         assert first.ship(30) is None
         assert second.ship(30) is None
     assert [name for name, _ in spans.stored(tmp_path / "data")] == ["first", "first again"]
+
+
+def test_who_waits_for_the_journal_returns_to_a_frame_that_is_written_and_accounted_for(
+    quiet: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside, go_on = threading.Event(), threading.Event()
+    write = Journal.write
+
+    def slow(journal: Journal, payload: bytes) -> bool:
+        if not inside.is_set():
+            inside.set()
+            assert go_on.wait(20)
+        return write(journal, payload)
+
+    monkeypatch.setattr(Journal, "write", slow)
+    returned: list[int] = []
+
+    def work(number: int) -> None:
+        assert quiet.write(Definition("app", "a", str(number)))
+        returned.append(number)
+
+    first, second = (threading.Thread(target=work, args=(number,)) for number in range(2))
+    first.start()
+    assert inside.wait(20)
+    second.start()
+    assert quiet.used, "a receipt asked for now knows that there is a journal"
+    assert returned == []
+    go_on.set()
+    for thread in (first, second):
+        thread.join(20)
+    assert sorted(returned) == [0, 1]
+    assert [frame.version for frame in written(quiet.directory)] == ["0", "1"]  # type: ignore[attr-defined]
