@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from tracekeeper.journal.frames import Definition, ScoreBirth
-from tracekeeper.judging import Metric, as_metrics
+from tracekeeper.judging import Metric, as_metrics, return_annotation
 from tracekeeper.scoring.engine import engine_for
 from tracekeeper.scoring.record import Record
 from tracekeeper.scoring.waiting import RecordsWait
@@ -274,12 +274,8 @@ def _signature(target: Callable[..., Any]) -> tuple[frozenset[str] | None, Any]:
     kinds = inspect.Parameter
     if any(p.kind in (kinds.VAR_KEYWORD, kinds.VAR_POSITIONAL) for p in signature.parameters.values()):
         return None, None
-    try:
-        output = typing.get_type_hints(target).get("return")
-    except Exception:  # noqa: BLE001  annotations are the user's and may name anything; without them nothing is refused
-        output = None
     names = frozenset(name for name in signature.parameters if name not in ("self", "cls"))
-    return names, output
+    return names, return_annotation(target)
 
 
 def _births(one: Metric, left_out: bool) -> tuple[ScoreBirth, ...]:
