@@ -82,6 +82,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         power loss.
     settle_within:
         Seconds after which a score that could not start is ``failed`` (default one day).
+    lease:
+        Seconds for which whoever computes a score holds it before somebody else may take it over, unless it is renewed.
     scoring_concurrency:
         Metrics that run at the same time in this process.
     sigterm:
@@ -111,6 +113,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     journal_limit: int = 1 << 30
     sync: float | None = None
     settle_within: float = 86_400.0
+    lease: float = 30.0
     scoring_concurrency: int = 32
     sigterm: bool = False
     lm: Any = None
@@ -131,7 +134,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 _DEFAULTS: dict[str, Any] = dict(zip(Settings.__struct_fields__, Settings.__struct_defaults__, strict=True))
 _FIELDS = frozenset(Settings.__struct_fields__)
-PROCESS_ONLY = frozenset({"store", "api_key", "directory", "exit_timeout", "journal_limit", "sync", "sigterm"})
+PROCESS_ONLY = frozenset({"store", "api_key", "directory", "exit_timeout", "lease", "journal_limit", "sync", "sigterm"})
 """Settings that describe the process and so cannot be overridden by ``context``."""
 
 _FROM_ENVIRONMENT: dict[str, type] = {
@@ -152,6 +155,7 @@ _FROM_ENVIRONMENT: dict[str, type] = {
     "journal_limit": int,
     "sync": float,
     "settle_within": float,
+    "lease": float,
     "scoring_concurrency": int,
     "sigterm": bool,
     "lm": str,
@@ -344,6 +348,8 @@ def _checked(name: str, value: Any) -> Any:
             return _number(name, value, low=0, high=1)
         case "exit_timeout" | "settle_within":
             return _number(name, value, low=0)
+        case "lease":
+            return _number(name, value, low=0.1)
         case "sync":
             return None if value is None else _number(name, value, low=0)
         case "capture_limit":

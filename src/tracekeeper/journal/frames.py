@@ -43,6 +43,8 @@ class ScoreBirth(msgspec.Struct, frozen=True, array_like=True, gc=False):
     source: str = "code"
     local: bool = True
     """Whether only the process that made it can compute it (a lambda, a closure, anything of ``__main__``)."""
+    priority: int = 0
+    """Of scores that may be claimed the one with the smaller number goes first."""
 
 
 class Definition(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="D"):
@@ -171,6 +173,8 @@ class ScoreFrame(msgspec.Struct, array_like=True, gc=False, tag="R"):
     metadata: bytes | None = None
     mode: str = "background"
     local: bool = True
+    evaluation: bytes = b""
+    """Trace id of the evaluation's own trace; empty when it left none."""
 
 
 class ItemFrame(msgspec.Struct, array_like=True, gc=False, tag="I"):

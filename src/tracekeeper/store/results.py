@@ -154,6 +154,11 @@ class ScoreRow(NamedTuple):
     journal_id: int | None
     owner: str | None
     lease_until: int | None
+    priority: int = 0
+    lost: int = 0
+    available_at: int | None = None
+    rule_id: int | None = None
+    evaluation: str | None = None
 
 
 class AttemptRow(NamedTuple):
@@ -169,6 +174,8 @@ class AttemptRow(NamedTuple):
     started_at: int | None
     settled_at: int | None
     cost: float | None
+    lapsed: int = 0
+    evaluation: str | None = None
 
 
 class MetricCounts(NamedTuple):

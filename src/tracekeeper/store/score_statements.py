@@ -30,7 +30,8 @@ KEY: Final = ("trace_id", "span_id", "session_id", "target", "name", "metric_ver
 _key: Final = and_(*(score.c[name] == p(name + "_") for name in KEY))
 _key_names: Final = tuple(name + "_" for name in KEY)
 
-SCORE_COLUMNS: Final = tuple(name for name in names_of(score) if name not in ("id", "owner", "lease_until"))
+_OF_CLAIMS: Final = ("id", "owner", "lease_until", "priority", "lost", "available_at", "rule_id", "evaluation")
+SCORE_COLUMNS: Final = tuple(name for name in names_of(score) if name not in _OF_CLAIMS)
 
 BEAR: Final = hot(insert(score).on_conflict_do_nothing(index_elements=list(KEY)), column_keys=SCORE_COLUMNS)
 """A pending or skipped score, unless there is one by its key already."""

@@ -32,6 +32,12 @@ RowId = BigInteger().with_variant(Integer(), "sqlite")
 REPORTS_USAGE = "input_tokens IS NOT NULL OR output_tokens IS NOT NULL OR cost IS NOT NULL"
 """Condition of the indexes ``span_usage`` and ``record_usage``. A query must state it in these words to be served."""
 
+CLAIMABLE = "status = 'pending' AND local = 0"
+"""Condition of the index ``score_claim``."""
+
+OWNED = "owner IS NOT NULL AND owner <> ''"
+"""Condition of the index ``score_owner``."""
+
 OF_A_RECORD = "record_id IS NOT NULL"
 """Condition of the index ``score_app``, likewise."""
 
@@ -201,8 +207,14 @@ score = Table(
     Column("cost", Float),
     Column("metadata", Text),
     Column("journal_id", BigInteger, ForeignKey("journal.id")),  # the producer, which holds the lease while it lives
-    Column("owner", Text),  # an engine or worker that claimed it
+    # Name of the journal whose process has claimed it; '': its last owner lost it, so it is to be claimed, not written.
+    Column("owner", Text),
     Column("lease_until", BigInteger),
+    Column("priority", BigInteger, nullable=False, server_default="0"),  # smaller is claimed first
+    Column("lost", BigInteger, nullable=False, server_default="0"),  # owners that died with it or let their lease lapse
+    Column("available_at", BigInteger),  # not to be claimed before: the pause after an owner was lost
+    Column("rule_id", BigInteger),  # the rule that asked for it, which may have been removed since
+    Column("evaluation", Text),  # trace id of the evaluation's own trace
     Index(
         "score_key",
         *("trace_id", "span_id", "session_id", "target", "name", "metric_version", "source", "author"),
@@ -216,6 +228,14 @@ score = Table(
     Index("score_journal", "journal_id", "status"),
     Index("score_open", "status", "created_at", **_where("status IN ('pending', 'running')")),
     Index("score_orphan", "trace_id", "span_id", **_where("record_id IS NULL AND target = 'record'")),
+    # Who may be claimed, in the order of claiming within an app; covers what a claim asks before it reads the row.
+    Index(
+        "score_claim",
+        *("app_id", "priority", "created_at", "owner", "available_at", "mode", "journal_id", "name", "metric_version"),
+        **_where(CLAIMABLE),
+    ),
+    Index("score_owner", "owner", "lease_until", **_where(OWNED)),
+    Index("score_rule", "rule_id", "settled_at", "cost", **_where("rule_id IS NOT NULL")),
 )
 
 score_attempt = Table(
@@ -231,6 +251,8 @@ score_attempt = Table(
     Column("started_at", BigInteger),
     Column("settled_at", BigInteger),
     Column("cost", Float),
+    Column("lapsed", Integer, nullable=False, server_default="0"),  # its owner lost it: a result that comes is refused
+    Column("evaluation", Text),
 )
 """Outcomes that a later attempt replaced: written when the row in ``score`` is overwritten by a higher attempt."""
 
@@ -249,3 +271,122 @@ item = Table(
     Column("data", Text),
     Index("item_key", "experiment", "item", "repeat", unique=True),
 )
+
+rule = Table(
+    "rule",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("enabled", Integer, nullable=False, server_default="1"),
+    Column("target", Text, nullable=False),  # record, span, session
+    Column("filter", Text, nullable=False),
+    Column("spans", Text, nullable=False, server_default="{}"),  # JSON: which spans, for target span
+    Column("metrics", Text, nullable=False),  # JSON list of metric descriptions
+    Column("sample", Float, nullable=False, server_default="1"),
+    Column("daily_evaluations", BigInteger),
+    Column("daily_cost", Float),
+    Column("idle_after", BigInteger, nullable=False, server_default="0"),  # nanoseconds, for target session
+    Column("created_at", BigInteger, nullable=False),
+    Column("changed_at", BigInteger, nullable=False),
+    Column("cursor", BigInteger, nullable=False),  # row id of the last record that it has seen
+    Column("cursor_version", BigInteger, nullable=False, server_default="0"),  # compared and incremented by each round
+    Column("matched", BigInteger, nullable=False, server_default="0"),
+    Column("judged", BigInteger, nullable=False, server_default="0"),
+    Column("not_sampled", BigInteger, nullable=False, server_default="0"),
+    Column("over_budget", BigInteger, nullable=False, server_default="0"),
+    Column("error", Text),  # why it cannot be applied at present
+)
+
+rule_wait = Table(
+    "rule_wait",
+    metadata,
+    Column("rule_id", BigInteger, ForeignKey("rule.id"), primary_key=True),
+    Column("record_id", BigInteger, ForeignKey("record.id"), primary_key=True),
+    sqlite_with_rowid=False,
+)
+"""Records that a rule's cursor has passed and that could not be decided then: still running, or not all scored."""
+
+rule_session = Table(
+    "rule_session",
+    metadata,
+    Column("rule_id", BigInteger, ForeignKey("rule.id"), primary_key=True),
+    Column("session_id", Text, primary_key=True),
+    Column("last_record_id", BigInteger, nullable=False),
+    Column("due_at", BigInteger, nullable=False),  # when it will have been idle for long enough
+    Column("judged_record_id", BigInteger),  # its last record when it was judged
+    Index("rule_session_due", "rule_id", "due_at"),
+    sqlite_with_rowid=False,
+)
+
+rule_day = Table(
+    "rule_day",
+    metadata,
+    Column("rule_id", BigInteger, ForeignKey("rule.id"), primary_key=True),
+    Column("day", Text, primary_key=True),  # UTC, 2026-11-21
+    Column("evaluations", BigInteger, nullable=False, server_default="0"),
+    sqlite_with_rowid=False,
+)
+"""What a rule has spent of its daily budget of evaluations. Its money is the sum of its scores' costs."""
+
+alert = Table(
+    "alert",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("enabled", Integer, nullable=False, server_default="1"),
+    Column("measure", Text, nullable=False),  # mean, failure_rate, latency, cost
+    Column("score", Text),
+    Column("filter", Text, nullable=False, server_default=""),
+    Column("above", Float),
+    Column("below", Float),
+    Column("window", BigInteger, nullable=False),  # nanoseconds
+    Column("min_count", BigInteger, nullable=False, server_default="1"),
+    Column("webhook", Text),
+    Column("secret", Text),
+    Column("allow_private", Integer, nullable=False, server_default="0"),
+    Column("cooldown", BigInteger, nullable=False, server_default="0"),  # nanoseconds
+    Column("created_at", BigInteger, nullable=False),
+    Column("changed_at", BigInteger, nullable=False),
+    Column("state", Text, nullable=False, server_default="unknown"),  # unknown, ok, firing
+    Column("since", BigInteger),
+    Column("value", Float),
+    Column("count", BigInteger),
+    Column("checked_at", BigInteger),
+    Column("check_version", BigInteger, nullable=False, server_default="0"),  # compared and incremented by each check
+    Column("error", Text),
+)
+
+alert_event = Table(
+    "alert_event",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("alert_id", BigInteger, ForeignKey("alert.id"), nullable=False),
+    Column("key", Text, nullable=False, unique=True),  # the webhook's message id: a repeated delivery is told by it
+    Column("at", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),  # fired, resolved
+    Column("value", Float),
+    Column("count", BigInteger),
+    Column("message", Text, nullable=False),
+    Column("delivery", Text, nullable=False),  # none, pending, delivered, failed
+    Column("attempts", BigInteger, nullable=False, server_default="0"),
+    Column("next_at", BigInteger),
+    Column("delivered_at", BigInteger),
+    Column("error", Text),
+    Index("alert_event_due", "next_at", **_where("delivery = 'pending'")),
+    Index("alert_event_of", "alert_id", "at"),
+)
+"""What an alert said, and how far its webhook got: the outbox, written in the transaction that changes the state."""
+
+worker = Table(
+    "worker",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("journal", Text, nullable=False, unique=True),  # name of its journal, which is the owner it claims as
+    Column("kind", Text, nullable=False),  # worker, app
+    Column("host", Text, nullable=False),
+    Column("pid", BigInteger, nullable=False),
+    Column("started_at", BigInteger, nullable=False),
+    Column("seen_at", BigInteger, nullable=False),
+    Column("data", Text, nullable=False, server_default="{}"),  # JSON: concurrency, what it can and cannot compute
+)
+"""Who claims scores: so that what waits can be told from what nobody alive can compute."""

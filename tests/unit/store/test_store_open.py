@@ -23,15 +23,25 @@ def url(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
-def dump(path: Path) -> dict[tuple[str, str], str]:
-    with sqlite3.connect(path) as connection:
-        rows = connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
+def dump(path: Path) -> dict[tuple[str, ...], object]:
+    """What a database's schema says. Not its SQL text: a column that was added later is written down differently."""
+    made: dict[tuple[str, ...], object] = {}
+    connection = sqlite3.connect(path)
+    for kind, name, table, sql in connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall():
+        text = " ".join((sql or "").replace("(", " ( ").replace(")", " ) ").split())
+        if kind == "table" and not text.startswith("CREATE VIRTUAL"):
+            made["columns", name] = sorted(
+                column[1:] for column in connection.execute("SELECT * FROM pragma_table_xinfo(?)", (name,))
+            )
+            made["keys", name] = sorted(
+                key[2:] for key in connection.execute("SELECT * FROM pragma_foreign_key_list(?)", (name,))
+            )
+            made["options", name] = "WITHOUT ROWID" in text
+        else:
+            made[kind, name, table] = text
+    made["pragma", "application_id"] = connection.execute("PRAGMA application_id").fetchone()
     connection.close()
-    made = {
-        (kind, name): " ".join((sql or "").replace("(", " ( ").replace(")", " ) ").split()) for kind, name, sql in rows
-    }
-    return {**made, ("pragma", "application_id"): str(application)}
+    return made
 
 
 def test_a_new_store_is_private_and_at_the_newest_revision(tmp_path: Path) -> None:
@@ -86,8 +96,8 @@ SECOND = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 
 def upgrade():
@@ -108,14 +118,14 @@ def test_an_older_store_is_brought_forward_and_keeps_its_rows(tmp_path: Path, mo
     before.close()
     moved = tmp_path / "100% migrations"
     shutil.copytree(schema.MIGRATIONS, moved, ignore=shutil.ignore_patterns("__pycache__"))
-    (moved / "versions" / "0002_colour.py").write_text(SECOND)
+    (moved / "versions" / "0003_colour.py").write_text(SECOND)
     monkeypatch.setattr(schema, "MIGRATIONS", moved)
-    monkeypatch.setattr(schema, "REVISIONS", ("0001", "0002"))
+    monkeypatch.setattr(schema, "REVISIONS", ("0001", "0002", "0003"))
     store = Store.open(url(path))
     assert [row.name for row in store.journal_rows()] == ["old"]
     with store.read() as connection:
         assert connection.exec_driver_sql("SELECT count(colour) FROM record").scalar() == 0
-        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() == "0002"
+        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() == "0003"
     store.close()
     Store.open(url(path)).close()
 
@@ -127,7 +137,7 @@ def test_a_newer_store_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     connection.close()
     before = path.read_bytes()
-    with pytest.raises(StoreError, match=r"newer version.*9999.*0001.*Upgrade"):
+    with pytest.raises(StoreError, match=r"newer version.*9999.*0002.*Upgrade"):
         Store.open(url(path))
     assert path.read_bytes() == before
 
@@ -136,7 +146,7 @@ def test_another_programs_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.db"
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
-        connection.execute("INSERT INTO alembic_version VALUES ('0001')")
+        connection.execute("INSERT INTO alembic_version VALUES ('0002')")
     connection.close()
     before = path.read_bytes()
     with pytest.raises(StoreError, match="another program"):
