@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test quick check guarantees bench setup clean interpreters
+.PHONY: demo test quick check guarantees chaos bench setup clean interpreters
 
 demo: setup
 	@rm -rf .demo && $(BIN)/tracekeeper demo --directory .demo
@@ -33,6 +33,10 @@ check: setup
 # The guarantees at their stated counts; takes as long as it takes.
 guarantees: setup
 	TRACEKEEPER_COUNTS=full $(BIN)/python -m pytest tests/guarantees tests/failures -n 2 --timeout 3600 -v
+
+# Ten minutes of killing, stopping and starving apps and workers; CHAOS_SECONDS=60 CHAOS_SEED=7 make chaos for another run.
+chaos: setup
+	$(BIN)/python -m tests.chaos
 
 bench: setup
 	$(BIN)/python -m benchmarks

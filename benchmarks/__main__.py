@@ -7,11 +7,26 @@ import os
 import platform
 import sys
 
-NAMES = ("startup", "traced_call", "stream", "ingest", "scoring", "growth")
+NAMES = {
+    "startup": "what an import and a first traced call cost, beside the peers",
+    "traced_call": "what a traced call costs its caller, beside the peers",
+    "stream": "what a streamed chunk costs",
+    "ingest": "stored spans a second, beside a bulk insert of the same rows",
+    "scoring": "scored records a second, call end to visible score, twenty records that wait",
+    "workers": "claimed scores a second: one worker and two, claims alone",
+    "isolation": "what an evaluation in a process of its own costs",
+    "linear": "settling and reading at 10k to 1M stored scores (BENCH_SCORES: fewer)",
+    "growth": "storing and reading at 1k to 1M stored spans (BENCH_SPANS: fewer)",
+}
+
+USAGE = "python -m benchmarks [name …]\n\n" + "\n".join(f"  {name:<12} {about}" for name, about in NAMES.items())
 
 
 def main(names: list[str]) -> int:
     """Run the named benchmarks, or all."""
+    if {"-h", "--help"} & {*names}:
+        print(USAGE)
+        return 0
     unknown = [name for name in names if name not in NAMES]
     if unknown:
         print(f"no benchmark named {', '.join(unknown)}; there are: {', '.join(NAMES)}", file=sys.stderr)

@@ -18,9 +18,21 @@ if TYPE_CHECKING:
     from tracekeeper.configuration import Settings, configure, context, settings
     from tracekeeper.judging import Metric, metric, select
     from tracekeeper.reading import Table, flush, leaderboard, records, records_and_scores, score, shutdown
-    from tracekeeper.scoring import App, Record, Recording, app, log_record, recording
+    from tracekeeper.reading.alerts import alerts
+    from tracekeeper.reading.rescoring import Rescored, rescore
+    from tracekeeper.reading.rule_list import rules
+    from tracekeeper.scoring.alerts import Alert, alert
+    from tracekeeper.scoring.app import App, app
+    from tracekeeper.scoring.completed import as_completed
+    from tracekeeper.scoring.guards.namespace import guard
+    from tracekeeper.scoring.log_record import log_record
+    from tracekeeper.scoring.record import Record
+    from tracekeeper.scoring.recording import Recording, recording
+    from tracekeeper.scoring.rules import Rule, rule
+    from tracekeeper.scoring.watching import on_error, on_score
     from tracekeeper.tracing import Span, current_span, span, trace
     from tracekeeper.types import (
+        Blocked,
         ConfigurationError,
         FilterError,
         ImportFileError,
@@ -46,9 +58,26 @@ _HOMES = {
     "tracekeeper.configuration": ("Settings", "configure", "context", "settings"),
     "tracekeeper.judging": ("Metric", "metric", "select"),
     "tracekeeper.reading": ("Table", "flush", "leaderboard", "records", "records_and_scores", "score", "shutdown"),
-    "tracekeeper.scoring": ("App", "Record", "Recording", "app", "log_record", "recording"),
+    "tracekeeper.scoring": (
+        "App",
+        "Record",
+        "Recording",
+        "app",
+        "as_completed",
+        "guard",
+        "log_record",
+        "on_error",
+        "on_score",
+        "recording",
+    ),
+    "tracekeeper.reading.alerts": ("alerts",),
+    "tracekeeper.reading.rescoring": ("Rescored", "rescore"),
+    "tracekeeper.scoring.alerts": ("Alert", "alert"),
+    "tracekeeper.reading.rule_list": ("rules",),
+    "tracekeeper.scoring.rules": ("Rule", "rule"),
     "tracekeeper.tracing": ("Span", "current_span", "span", "trace"),
     "tracekeeper.types": (
+        "Blocked",
         "ConfigurationError",
         "FilterError",
         "ImportFileError",
@@ -74,7 +103,9 @@ _ROOMS = ("metrics", "testing")
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Alert",
     "App",
+    "Blocked",
     "ConfigurationError",
     "FilterError",
     "ImportFileError",
@@ -87,6 +118,8 @@ __all__ = [
     "Record",
     "Recording",
     "RecordingError",
+    "Rescored",
+    "Rule",
     "Score",
     "ScoreError",
     "ScoreSource",
@@ -100,18 +133,27 @@ __all__ = [
     "TracekeeperError",
     "TracekeeperWarning",
     "Usage",
+    "alert",
+    "alerts",
     "app",
+    "as_completed",
     "configure",
     "context",
     "current_span",
     "flush",
+    "guard",
     "leaderboard",
     "log_record",
     "metric",
     "metrics",
+    "on_error",
+    "on_score",
     "recording",
     "records",
     "records_and_scores",
+    "rescore",
+    "rule",
+    "rules",
     "score",
     "select",
     "settings",

@@ -295,12 +295,12 @@ def test_stored_records_are_judged_once_and_an_interrupted_run_goes_on_with_the_
     finished = first["scored"]
     assert finished >= 150
     rest = score_stored(keeper, iter(rows), [judge])
-    assert rest == {"scored": 300 - finished}
+    assert rest.scores == {"scored": 300 - finished}
     assert keeper.ship(30) is None
     assert keeper.store().score_counts() == {"scored": 300}
-    assert score_stored(keeper, rows, [judge]) == {}
+    assert score_stored(keeper, rows, [judge]).scores == {}
     assert sum(runs.values()) <= 300 + 64  # what was running when it was interrupted may run again
-    assert score_stored(keeper, rows[:10], [judge], again=True) == {"scored": 10}
+    assert score_stored(keeper, rows[:10], [judge], again=True).scores == {"scored": 10}
 
 
 def test_a_stored_record_gives_a_metric_what_the_call_gave_it(keeper: Any) -> None:
@@ -323,7 +323,7 @@ def test_a_stored_record_gives_a_metric_what_the_call_gave_it(keeper: Any) -> No
     live = scores["sees"].value
     assert live is not None, scores["sees"]
     assert keeper.ship(20) is None
-    assert score_stored(keeper, keeper.store().records(None), [judge], again=True) == {"scored": 1}
+    assert score_stored(keeper, keeper.store().records(None), [judge], again=True).scores == {"scored": 1}
     assert keeper.ship(20) is None
     database = sqlite3.connect(keeper.directory / "tracekeeper.db")
     assert database.execute("SELECT label, attempt FROM score").fetchall() == [(live, 2)]

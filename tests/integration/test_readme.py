@@ -65,8 +65,11 @@ def test_the_commands_work_on_what_the_program_kept(tmp_path: Path) -> None:
     first = {"question": "How is it?", "answer": "It is mild.", "documents": ["It is mild."]}
     rows = [first, {"question": "And?", "answer": "Cold."}]
     (tmp_path / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "my_metrics.py").write_text(blocks("README.md", "python")[1])
     shown = [words[1:] for words in commands("README.md") if words[0] == "tracekeeper"]
-    assert [words[0] for words in shown] == ["records", "import", "score"]
+    assert [words[0] for words in shown] == ["records", "worker", "status", "import", "score"]
+    shown[1].append("--once")
+    shown[2].remove("--watch")
     for words in shown:
         done = tracekeeper(words, tmp_path)
         assert done.code == 0, (words, done.out, done.err)

@@ -17,8 +17,11 @@ COMMANDS = {
     "records": "list records, with or without their scores",
     "show": "show one record with its spans and scores",
     "leaderboard": "compare app versions: scores, latency, cost",
+    "alerts": "thresholds on rolling figures, told to a webhook: list, add, remove, test",
     "status": "what was journaled, stored, is pending or dropped, and what still runs",
     "score": "judge stored records by metrics",
+    "worker": "compute scores that wait in the store: deferred ones, online rules', what ended processes left",
+    "rules": "metrics that judge records as they arrive: list, add, show, pause, resume, remove, test",
     "import": "make records from a file: JSON Lines, JSON or CSV",
 }
 """Name and one line of help. Each command has a module by its name beside this one."""

@@ -10,8 +10,8 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from tracekeeper.cli.arguments import suggestion
 from tracekeeper.cli.output import add_json, count, require_data, require_tracing, seconds
@@ -23,19 +23,13 @@ from tracekeeper.reading.columns import json_text
 from tracekeeper.reading.fresh import checked, fresh
 from tracekeeper.reading.progress import Progress
 from tracekeeper.reading.receipts import counts_text, receipt_text
-from tracekeeper.scoring.rescoring import score_stored
+from tracekeeper.reading.rescoring import rescore
 from tracekeeper.types import MetricError, ScoreStatus
-
-if TYPE_CHECKING:
-    from tracekeeper.store.results import RecordRow
-    from tracekeeper.store.store import Store
 
 EXAMPLES = """\
 tracekeeper score --metric OverlapGroundedness --filter 'app = "rag"'
 tracekeeper score --metric my_app.metrics:cites_source --metric Length --param Length.unit=words
 """
-
-PAGE = 1_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -116,31 +110,23 @@ def run(parsed: argparse.Namespace) -> int:
         def on_progress(done: int, counts: Mapping[str, int]) -> None:
             progress.update(done, note=_summary(counts))
 
-        counts = score_stored(
-            now.keeper, _rows(now.store, parsed.filter), metrics, on_progress=on_progress, again=parsed.again
-        )
+        result = rescore(parsed.filter, metrics, again=parsed.again, on_progress=on_progress)
     receipt = flush(timeout=30)
-    before = max(0, total - sum(counts.values()))
+    counts, before, elsewhere = result.scores, result.before, result.elsewhere
     if parsed.json:
-        print(json_text({"records": records, "scores": counts, "judged_before": before, "receipt": receipt}))
+        found = {"records": result.records, "scores": counts, "judged_before": before, "judged_elsewhere": elsewhere}
+        print(json_text({**found, "receipt": receipt}))
     else:
         print(
             f"scores: {counts_text(counts)}"
             + (f"; {before:,} {'was' if before == 1 else 'were'} judged before (--again judges anew)" if before else "")
+            + (f"; computed by other processes meanwhile: {counts_text(elsewhere)}" if elsewhere else "")
         )
         print(receipt_text(receipt))
         if now.note:
             print(f"note: {now.note}", file=sys.stderr)
     bad = sum(counts.get(status, 0) for status in (ScoreStatus.FAILED, ScoreStatus.TIMED_OUT, ScoreStatus.CANCELLED))
     return 1 if bad or not receipt.complete else 0
-
-
-def _rows(store: Store, filter: str | None) -> Iterator[RecordRow]:
-    """All matching records, the oldest first, a page at a time."""
-    last: int | None = None
-    while page := store.records(filter, limit=PAGE, after=last, oldest_first=True):
-        yield from page
-        last = page[-1].id
 
 
 def _summary(counts: Mapping[str, int]) -> str:

@@ -1,19 +1,26 @@
-"""Show the records of a trace: what was asked and answered, the spans below, and every score with its reason."""
+"""Show the records of a trace: what was asked and answered, the spans below, every score with its reason and attempts.
+
+Of the trace of an evaluation (a score names it): what was judged, and each span with its input and output, among them
+the judge's prompt and answer.
+"""
 
 from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Mapping
 
 from tracekeeper.cli.output import add_json, require_data
 from tracekeeper.reading import records
 from tracekeeper.reading.columns import json_text, text_of
 from tracekeeper.reading.fresh import fresh
-from tracekeeper.reading.spans import SpanLine, spans_of
+from tracekeeper.reading.spans import SpanLine, SpanSeen, spans_of, spans_outside
 from tracekeeper.render import format_duration
 from tracekeeper.scoring import Record
+from tracekeeper.scoring.describe import describe_history
+from tracekeeper.scoring.stored import load_history
 from tracekeeper.tracing import runtime
-from tracekeeper.types import TracekeeperError
+from tracekeeper.types import Score, TracekeeperError
 
 EXAMPLES = """\
 tracekeeper show 4bf92f3577b34da6a3ce929d0e0e4736
@@ -38,29 +45,52 @@ def run(parsed: argparse.Namespace) -> int:
         )
     require_data()
     found = [r for r in records(f'trace = "{asked[1]}"', limit=None) if asked[2] in (None, r.span_id)]
-    if not found:
-        raise TracekeeperError(
-            f"no record {parsed.trace} in {runtime.keeper().store_url}; `tracekeeper records` lists what is"
-        )
     now = fresh()
-    shown = [(record, spans_of(now, record)) for record in reversed(found)]
+    if not found:
+        outside = [] if asked[2] else spans_outside(now, asked[1])
+        if not outside:
+            raise TracekeeperError(
+                f"no record {parsed.trace} in {runtime.keeper().store_url}; `tracekeeper records` lists what is"
+            )
+        print(json_text([seen.data() for seen in outside], indent=2) if parsed.json else evaluation_text(outside))
+        return 0
+    shown = [
+        (record, spans_of(now, record), load_history(now.keeper, record.trace_id, record.span_id))
+        for record in reversed(found)
+    ]
     if parsed.json:
-        print(json_text([as_data(record, spans) for record, spans in shown], indent=2))
+        print(json_text([as_data(*each) for each in shown], indent=2))
     else:
-        print("\n\n".join(as_text(record, spans) for record, spans in shown))
+        print("\n\n".join(as_text(*each) for each in shown))
     return 0
 
 
-def as_text(record: Record, spans: list[SpanLine]) -> str:
+def as_text(record: Record, spans: list[SpanLine], history: Mapping[str, list[Score]]) -> str:
     """A record for people."""
     lines = [record.describe()]
+    attempts = describe_history(history)
+    if attempts:
+        lines += ["", attempts]
     if len(spans) > 1:
         lines += ["", "spans"]
         lines += [f"{'  ' * line.depth}{_span_text(line.span)}" for line in spans]
     return "\n".join(lines)
 
 
-def as_data(record: Record, spans: list[SpanLine]) -> dict[str, object]:
+def evaluation_text(spans: list[SpanSeen]) -> str:
+    """The trace of an evaluation for people: each span with what went in and what came out."""
+    return "\n\n".join(
+        "\n".join(
+            [
+                f"{'  ' * seen.depth}{_span_text(seen.span)}",
+                *(f"{'  ' * (seen.depth + 1)}{name}: {text_of(value)}" for name, value in seen.said().items()),
+            ]
+        )
+        for seen in spans
+    )
+
+
+def as_data(record: Record, spans: list[SpanLine], history: Mapping[str, list[Score]]) -> dict[str, object]:
     """A record for programs."""
     return {
         "trace_id": record.trace_id,
@@ -82,6 +112,7 @@ def as_data(record: Record, spans: list[SpanLine]) -> dict[str, object]:
         "tags": record.tags,
         "metadata": record.metadata,
         "scores": record.scores,
+        "history": history,
         "spans": [
             {
                 "span_id": span.span_id,

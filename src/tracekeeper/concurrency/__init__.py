@@ -11,10 +11,25 @@ from tracekeeper.concurrency.outcome import Outcome, OutcomeStatus, RunningCall
 from tracekeeper.concurrency.shapes import describe, is_async, is_awaitable
 
 if TYPE_CHECKING:
+    from tracekeeper.concurrency.child import tell
+    from tracekeeper.concurrency.processes import ProcessCall, ProcessOutcome, ProcessPool
     from tracekeeper.concurrency.runner import Runner
     from tracekeeper.concurrency.task import Task
 
-__all__ = ["Outcome", "OutcomeStatus", "Runner", "RunningCall", "Task", "describe", "is_async", "is_awaitable"]
+__all__ = [
+    "Outcome",
+    "OutcomeStatus",
+    "ProcessCall",
+    "ProcessOutcome",
+    "ProcessPool",
+    "Runner",
+    "RunningCall",
+    "Task",
+    "describe",
+    "is_async",
+    "is_awaitable",
+    "tell",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -26,4 +41,12 @@ def __getattr__(name: str) -> Any:
         from tracekeeper.concurrency.task import Task
 
         return Task
+    if name in ("ProcessCall", "ProcessOutcome", "ProcessPool"):
+        from tracekeeper.concurrency import processes
+
+        return getattr(processes, name)
+    if name == "tell":
+        from tracekeeper.concurrency.child import tell
+
+        return tell
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -85,6 +85,8 @@ class RunningCall(msgspec.Struct, frozen=True, kw_only=True):
         ``thread`` or ``loop``.
     stack:
         Where it is, innermost frame first: ``function (file:line)``.
+    telling:
+        The line of ``stack`` that tells most: the innermost that is not in the standard library.
     """
 
     name: str
@@ -95,6 +97,7 @@ class RunningCall(msgspec.Struct, frozen=True, kw_only=True):
     settled: bool = False
     where: str = "thread"
     stack: tuple[str, ...] = ()
+    telling: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for a status page."""

@@ -150,6 +150,7 @@ class Runner:
         self._watchdog.ensure_ticking()  # first: when there can be no watchdog, nothing has been accepted
         self._waiting.append(task)
         self._pump()
+        self._watchdog.ensure_ticking()  # and again: it may have looked before there was something to see
         if start_within is not None:
             self._limit_wait(task, start_within)
         return task
@@ -200,16 +201,21 @@ class Runner:
         self._workers.close()
         self._pump()
 
-    def running(self) -> list[RunningCall]:
-        """What runs now, the oldest first; calls that timed out and still go on are among them, ``settled``."""
+    def running(self, *, stacks_after: float = 0.0) -> list[RunningCall]:
+        """What runs now, the oldest first; calls that timed out and still go on are among them, ``settled``.
+
+        Where each is is looked up of those that have run for ``stacks_after`` seconds.
+        """
         now = time.time()
+        before = now - stacks_after
         calls = [
-            _running_call(task, now, "thread", stacks.of_thread(worker.ident))
+            _running_call(task, now, "thread", stacks.of_thread(worker.ident) if task.started_at <= before else [])
             for worker, task in self._in_threads.copy().items()
         ]
         for loop in self._rescue.all():
             for coroutine, task in loop.tasks.copy().items():
-                calls.append(_running_call(task, now, "loop", loop.places(coroutine)))
+                places = loop.places(coroutine) if task.started_at <= before else []
+                calls.append(_running_call(task, now, "loop", places))
         return sorted(calls, key=lambda call: call.since)
 
     def abandoned(self) -> tuple[int, int]:
@@ -459,6 +465,7 @@ def _running_call(task: Task, now: float, where: str, places: stacks.Places) -> 
         settled=task.settled,
         where=where,
         stack=stacks.shown(places),
+        telling=stacks.telling(places),
     )
 
 

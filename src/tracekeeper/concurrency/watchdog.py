@@ -108,7 +108,7 @@ class Watchdog:
 
     def ensure_ticking(self) -> None:
         """Somebody became busy: make sure that ticks come. Cheap when they already do."""
-        if self._until == _NEVER or self._start:
+        if self._start or self._until - self.now() > TICK:  # asleep without end, or until a timer that is far away
             self.wake()
 
     def _launch(self) -> None:

@@ -86,6 +86,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Seconds for which whoever computes a score holds it before somebody else may take it over, unless it is renewed.
     scoring_concurrency:
         Metrics that run at the same time in this process.
+    isolated_concurrency:
+        Metrics with ``isolation="process"`` that run at the same time, each in a process apart; ``None``: two for each
+        processor, at most eight.
     sigterm:
         Install a SIGTERM handler that flushes and then calls the handler that was there before.
     lm:
@@ -115,6 +118,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     settle_within: float = 86_400.0
     lease: float = 30.0
     scoring_concurrency: int = 32
+    isolated_concurrency: int | None = None
     sigterm: bool = False
     lm: Any = None
     api_key: str | None = None
@@ -157,6 +161,7 @@ _FROM_ENVIRONMENT: dict[str, type] = {
     "settle_within": float,
     "lease": float,
     "scoring_concurrency": int,
+    "isolated_concurrency": int,
     "sigterm": bool,
     "lm": str,
     "tags": tuple,
@@ -168,6 +173,8 @@ _resets = 0
 
 _base: Settings | None = None
 _overrides: ContextVar[dict[str, Any] | None] = ContextVar("tracekeeper_overrides", default=None)
+overrides = _overrides.get
+"""``overrides()``: what ``context`` changes here; ``None`` where the base settings hold as they are."""
 
 
 def settings() -> Settings:
@@ -358,6 +365,8 @@ def _checked(name: str, value: Any) -> Any:
             return int(_number(name, value, low=1 << 20))
         case "scoring_concurrency":
             return int(_number(name, value, low=1))
+        case "isolated_concurrency":
+            return None if value is None else int(_number(name, value, low=1))
         case "tags" | "mask_keys":
             return _names(name, value)
         case "directory":

@@ -1,4 +1,7 @@
-"""Run the demo: ask every question of both versions at once, wait for the scores, and show what was kept."""
+"""Run the demo: ask every question of both versions at once, wait for the scores, and show what was kept.
+
+Then what happens in production: see ``production``.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +19,20 @@ from typing import Any
 import tracekeeper as tk
 from tracekeeper.demo import app
 from tracekeeper.demo.app import ask, ask_better, index
+from tracekeeper.demo.production import show_production
 from tracekeeper.demo.questions import QUESTIONS
 from tracekeeper.reading.progress import Progress
 from tracekeeper.reading.receipts import receipt_text
 
 THREADS = 8
+KILLED = 8
+"""Questions that the app answers which is killed."""
 WAIT = 30.0
 """Seconds the demo gives the scores."""
 
 
 def run(directory: str | Path | None = None, *, questions: tuple[str, ...] = QUESTIONS) -> int:
-    """The demo. Returns 0 when every call is stored and every score is final, else 1.
+    """The demo. Returns 0 when every call is stored and every score is final, whoever was killed, else 1.
 
     Parameters
     ----------
@@ -46,13 +52,14 @@ def run(directory: str | Path | None = None, *, questions: tuple[str, ...] = QUE
     show("tk.leaderboard('app = \"docs\"')", tk.leaderboard('app = "docs"'))
     receipt = tk.flush()
     show("tk.flush()", receipt_text(receipt))
+    taken_over = show_production(questions[:KILLED])
     where = tk.settings().directory
     option = f" --directory {shlex.quote(short(where))}" if where is not None else ""
     print("\nWhat to do next:")
     print(f"  {program()} records 'score.hanging_judge.status = timed_out' --scores{option}")
     print(f"  {program()} status{option}")
     print(f"  and read how little it takes: {short(app.__file__)}")
-    return 0 if settled and receipt.complete else 1
+    return 0 if settled and receipt.complete and taken_over else 1
 
 
 def call_from_threads_and_tasks(questions: tuple[str, ...]) -> None:

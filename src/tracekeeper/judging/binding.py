@@ -7,7 +7,7 @@ A name is looked for in this order; the first place that has it wins:
    (alias ``contexts``), ``record``, ``trace``, ``item``, where the record has it;
 3. the output's fields, when it is a mapping;
 4. ``answer``, ``response``: the output;
-5. the dataset item's fields.
+5. the dataset item's fields. (Of a session these are its turns and its id, and they come first.)
 
 So a field ``answer`` of the output comes before the whole output, and both before a dataset's column of that name,
 which usually holds the reference. A parameter with a default is optional, ``**kwargs``
@@ -22,8 +22,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from tracekeeper.judging.picking import Selector, listing, nearest, require, sole_input
-from tracekeeper.judging.view import CannotBind, RecordView
+from tracekeeper.judging.picking import Selector, listing, nearest, require, session_field, sole_input
+from tracekeeper.judging.view import CannotBind, RecordView, SessionView
 from tracekeeper.types import MetricError
 
 INPUT_ALIASES = frozenset({"question", "query", "prompt"})
@@ -198,6 +198,8 @@ class _Lookup:
 
     def find(self, name: str) -> Any:
         view = self.view
+        if name in view.item and isinstance(view, SessionView):
+            return session_field(view, name, self.accept_cut)
         fields = input_fields(view.input)
         if name in fields:
             require(view, "input", self.accept_cut)

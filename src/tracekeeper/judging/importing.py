@@ -18,7 +18,7 @@ from typing import Any
 from tracekeeper.judging.fingerprint import parameters
 from tracekeeper.types import MetricError
 
-_NOT_IMPORTABLE = frozenset({"__main__", "__mp_main__", "builtins"})
+NOT_IMPORTABLE = frozenset({"__main__", "__mp_main__", "builtins"})
 
 
 def import_path(function: Callable[..., Any], same: Callable[[Any], bool] | None = None) -> str | None:
@@ -34,7 +34,7 @@ def import_path(function: Callable[..., Any], same: Callable[[Any], bool] | None
     if not inspect.isroutine(target):
         target = type(target)
     module, qualname = getattr(target, "__module__", None), getattr(target, "__qualname__", None)
-    if not module or not qualname or module in _NOT_IMPORTABLE or "<" in qualname:
+    if not module or not qualname or module in NOT_IMPORTABLE or "<" in qualname:
         return None
     loaded = sys.modules.get(module)
     if loaded is None or getattr(loaded, "__spec__", None) is None:

@@ -23,7 +23,8 @@ from tracekeeper.judging.checks import check_callable, check_selectors, name_of
 from tracekeeper.judging.fingerprint import digest, fingerprint
 from tracekeeper.judging.fingerprint import parameters as plain_parameters
 from tracekeeper.judging.importing import import_path, load
-from tracekeeper.judging.options import DEFAULTS, Direction, MetricOptions, back_off, checked
+from tracekeeper.judging.isolation import check_isolation, check_pickled
+from tracekeeper.judging.options import DEFAULTS, Direction, Isolation, MetricOptions, back_off, checked
 from tracekeeper.judging.picking import Selector
 from tracekeeper.judging.results import Range
 from tracekeeper.judging.view import CannotBind, RecordView
@@ -43,7 +44,8 @@ class Metric:
         Its name, and the names of the scores it gives: ``("m",)``, or ``("m.a", "m.b")`` when it declares ``names``.
     version:
         The explicit version, or a hash of code, closure, defaults, parameters and selectors.
-    mode, timeout, retries, sample, direction, range, source, requires, needs_live, accept_cut:
+    mode, timeout, retries, sample, direction, range, source, requires, needs_live, accept_cut, traced, priority,
+    concurrency, isolation, memory_limit:
         As given to ``tk.metric``.
     import_path:
         ``module:qualname`` by which another process finds it, ``None`` when only this process can compute it.
@@ -71,6 +73,11 @@ class Metric:
     requires: tuple[str, ...]
     needs_live: bool
     accept_cut: bool
+    traced: bool
+    priority: int
+    concurrency: int | None
+    isolation: Isolation
+    memory_limit: int | None
     needs_spans: bool
     parameters: Mapping[str, Any]
     selectors: Mapping[str, Selector]
@@ -87,6 +94,7 @@ class Metric:
         name = options["name"] or name_of(function)
         wanted = binding.parameters_of(function)
         check_selectors(name, wanted, selectors)
+        check_isolation(name, function, options)
         made_with = plain_parameters(function)
         parts = options["names"]
         self.__dict__.update(
@@ -210,6 +218,7 @@ class Metric:
         MetricError
             A required argument that nothing can provide; the message names what is available and the nearest name.
         """
+        check_pickled(self)
         given = None if parameters is None else frozenset(parameters)
         binding.check(self.name, self._wanted, self.selectors, given, lambda name: may_have_field(output, name))
 
@@ -289,6 +298,11 @@ class Metric:
             "requires": list(self.requires),
             "needs_live": self.needs_live,
             "accept_cut": self.accept_cut,
+            "traced": self.traced,
+            "priority": self.priority,
+            "concurrency": self.concurrency,
+            "isolation": self.isolation,
+            "memory_limit": self.memory_limit,
             "selectors": {name: selector.spec() for name, selector in self.selectors.items()},
         }
 
@@ -345,6 +359,21 @@ def metric(
         For ``inline`` only: pass the call's own objects instead of the data that was captured from them.
     accept_cut:
         Judge fields although they were truncated at the capture limit, instead of skipping.
+    traced:
+        Keep every evaluation as a trace, with its arguments and its outcome. Without it only those that trace
+        something themselves, and those of ``source="llm"``, are kept.
+    priority:
+        Of scores that wait, those of a smaller number are begun first (default 0; -1000 to 1000).
+    concurrency:
+        How many evaluations of this metric run at a time in one process, for a model or service that allows no more;
+        ``None`` (default): only ``scoring_concurrency`` bounds them.
+    isolation:
+        ``thread`` (default), or ``process``: each evaluation runs in a process apart, which is killed at the deadline.
+        For code that may hold the interpreter lock, crash, or take all memory; for functions that another process can
+        import (no lambda, nothing of ``__main__``), and not for ``inline``.
+    memory_limit:
+        With ``isolation="process"``: bytes that one evaluation may allocate; beyond them it is ``failed``. Enforced on
+        Linux, where address space can be counted.
 
     Raises
     ------
@@ -380,6 +409,7 @@ def as_metrics(values: Iterable[Any], *, where: str = "metrics") -> tuple[Metric
     made = tuple(value if isinstance(value, Metric) else metric(value) for value in values)
     seen: set[str] = set()
     for one in made:
+        check_pickled(one)
         for name in one.names:
             if name in seen:
                 raise MetricError(

@@ -12,6 +12,9 @@ from tracekeeper.judging.results import Range
 from tracekeeper.types import MetricError, MetricMode, ScoreSource
 
 Direction = Literal["maximize", "minimize"]
+Isolation = Literal["thread", "process"]
+SMALLEST_MEMORY_LIMIT = 1 << 20
+"""Bytes. Less is probably meant in another unit."""
 _NAME_LIMIT = 200
 E = TypeVar("E", bound=StrEnum)
 
@@ -32,6 +35,11 @@ class MetricOptions(TypedDict, total=False):
     requires: Iterable[str]
     needs_live: bool
     accept_cut: bool
+    traced: bool
+    priority: int
+    concurrency: int | None
+    isolation: Isolation
+    memory_limit: int | None
 
 
 DEFAULTS: dict[str, Any] = {
@@ -48,6 +56,11 @@ DEFAULTS: dict[str, Any] = {
     "requires": (),
     "needs_live": False,
     "accept_cut": False,
+    "traced": False,
+    "priority": 0,
+    "concurrency": None,
+    "isolation": "thread",
+    "memory_limit": None,
 }
 
 
@@ -160,6 +173,36 @@ def _requires(said: str, value: Any) -> tuple[str, ...]:
     return tuple(_name(said, name) for name in value)
 
 
+def _priority(said: str, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not -1_000 <= value <= 1_000:
+        raise MetricError(f"{said}: expected a whole number, -1000 (first) to 1000 (last)")
+    return int(value)
+
+
+def _concurrency(said: str, value: Any) -> int | None:
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise MetricError(f"{said}: expected a whole number of at least 1, or None for no limit of its own")
+    return int(value)
+
+
+def _isolation(said: str, value: Any) -> Isolation:
+    if value not in ("thread", "process"):
+        near = difflib.get_close_matches(str(value), ["thread", "process"], n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise MetricError(f"{said}: expected 'thread' or 'process'{hint}")
+    return value  # type: ignore[no-any-return]
+
+
+def _memory_limit(said: str, value: Any) -> int | None:
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or value < SMALLEST_MEMORY_LIMIT:
+        raise MetricError(f"{said}: expected a number of bytes, at least {SMALLEST_MEMORY_LIMIT:,}, or None")
+    return int(value)
+
+
 def _flag(said: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise MetricError(f"{said}: expected True or False")
@@ -198,4 +241,9 @@ _CHECKS: dict[str, Any] = {
     "requires": _requires,
     "needs_live": _flag,
     "accept_cut": _flag,
+    "traced": _flag,
+    "priority": _priority,
+    "concurrency": _concurrency,
+    "isolation": _isolation,
+    "memory_limit": _memory_limit,
 }

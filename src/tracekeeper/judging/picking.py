@@ -248,6 +248,16 @@ def require(view: RecordView, name: str, accept_cut: bool) -> Any:
     return value
 
 
+def session_field(view: RecordView, name: str, accept_cut: bool) -> Any:
+    """A session's own field, or the reason why it cannot be judged."""
+    if name in view.missing:
+        raise CannotBind(f"an input or output of the session's {name} was not captured")
+    if name in view.cut and not accept_cut:
+        more = "more of them than a metric is given, or one was cut at the capture limit"
+        raise CannotBind(f"input truncated: the session's {name} are not whole ({more})")
+    return view.item[name]
+
+
 def follow(value: Any, path: str | None, place: str) -> Any:
     """The value at ``path`` within ``value``; a key that itself contains dots is found as it stands."""
     if path is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from tracekeeper.types import TracekeeperError
 
@@ -176,6 +176,29 @@ class RecordView:
             self._spans = held
         return held
 
+    def without_spans(self) -> Self:
+        """The same view for a metric that does not look at spans: they are not fetched."""
+        self._spans = ()
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # With its spans, because what fetches them stays in this process.
+        held = {name: self.spans if name == "_spans" else getattr(self, name) for name in RecordView.__slots__}
+        return _unpickled, (type(self), held)
+
     def __repr__(self) -> str:
         label = f"{self.app} {self.version or ''}".strip() if self.app else self.name
         return f"<RecordView {label or 'record'} {self.status} {self.trace_id[:8]}>"
+
+
+class SessionView(RecordView):
+    """A session as a metric sees it. Its own fields (``turns``, ``session_id``) come before its first turn's input."""
+
+    __slots__ = ()
+
+
+def _unpickled(kind: type[RecordView], held: dict[str, Any]) -> RecordView:
+    made = kind.__new__(kind)
+    for name, value in held.items():
+        setattr(made, name, value)
+    return made

@@ -54,11 +54,12 @@ def records(filter: str | None = None, *, limit: int | None = 50, timeout: float
 
 
 def records_and_scores(filter: str | None = None, *, limit: int | None = 50, timeout: float = TIMEOUT) -> Table[Record]:
-    """The records that match, newest first, with every score they have: a row a record, three columns a metric.
+    """The records that match, newest first, with every score they have: a row a record, some columns a metric.
 
     Of a metric ``m`` the columns are ``m`` (its value, ``None`` unless it is scored), ``m.status`` (always there:
     pending, running, scored, failed, timed_out, cancelled, skipped, or ``unmeasured`` where that metric was not among
-    the record's) and ``m.reason``. Of several scores by one name (versions, authors) the latest.
+    the record's), ``m.reason``, and ``m.evaluation``: the id of the trace that the evaluation left, for ``tracekeeper
+    show`` (``None`` where it left none). Of several scores by one name (versions, authors) the latest.
 
     Takes and raises what :func:`records` does.
     """
@@ -101,7 +102,7 @@ def _scores(now: Fresh, by_id: Mapping[int, Record]) -> dict[bytes, dict[str, Sc
 
 
 def score_columns(name: str, scores: Scores) -> list[Column[Record]]:
-    """Value, status and reason of one metric. People see them as one column that is never blank."""
+    """Value, status, reason and evaluation of one metric. People see them as one column that is never blank."""
 
     def of(record: Record) -> Score | None:
         return scores.get(record.key, {}).get(name)
@@ -118,10 +119,15 @@ def score_columns(name: str, scores: Scores) -> list[Column[Record]]:
         score = of(record)
         return None if score is None else score.reason or score.error
 
+    def evaluation(record: Record) -> str | None:
+        score = of(record)
+        return None if score is None else score.evaluation
+
     return [
         Column(name, value, "any", text=lambda record: score_text(of(record))),
         Column(f"{name}.status", status, "text", shown=False),
         Column(f"{name}.reason", reason, "text", shown=False),
+        Column(f"{name}.evaluation", evaluation, "text", shown=False),
     ]
 
 

@@ -16,11 +16,15 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
+from msgspec import structs
+
 from tracekeeper.journal.frames import Definition, ScoreBirth
 from tracekeeper.judging import Metric, as_metrics, return_annotation
 from tracekeeper.scoring.engine import engine_for
 from tracekeeper.scoring.record import Record
 from tracekeeper.scoring.waiting import RecordsWait
+from tracekeeper.scoring.watching import OnScore, of_app
+from tracekeeper.scoring.worker.registered import add_source
 from tracekeeper.tracing import ids, runtime, trace
 from tracekeeper.tracing.state import RecordState
 from tracekeeper.types import ConfigurationError, MetricMode, ScoreStatus, SpanKind
@@ -49,6 +53,9 @@ class App(RecordsWait, Generic[P, R]):
         Kind of the record's span (default ``chain``).
     capture_input, capture_output, mask:
         As in ``tk.trace``.
+    on_error:
+        Called with (record, score) for each score of its calls that ends ``failed`` or ``timed_out`` in this process;
+        see ``tk.on_error``.
 
     Raises
     ------
@@ -80,6 +87,7 @@ class App(RecordsWait, Generic[P, R]):
         capture_input: bool = True,
         capture_output: bool = True,
         mask: Callable[[Any], Any] | None = None,
+        on_error: OnScore | None = None,
     ) -> None:
         if not callable(target):
             raise ConfigurationError(f"an app needs something to call, not {type(target).__name__}: {target!r}")
@@ -100,6 +108,7 @@ class App(RecordsWait, Generic[P, R]):
         self._sampled = any(one.sample < 1 for one in active)
         self._births = tuple(birth for one in active for birth in _births(one, False))
         self._definitions: tuple[Definition, ...] | None = None
+        self.errors = of_app(on_error)
         self.forget()
         _apps.add(self)
         self._call: Callable[P, R] = trace(
@@ -116,6 +125,10 @@ class App(RecordsWait, Generic[P, R]):
     def call(self) -> Callable[P, R]:
         """The traced callable itself: same signature and nature (sync, async, generator) as the target."""
         return self._call
+
+    def replace_call(self, call: Callable[P, R]) -> None:
+        """Have the app call this instead: its traced callable with a guard inside."""
+        self._call = call
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self._call(*args, **kwargs)
@@ -150,6 +163,15 @@ class App(RecordsWait, Generic[P, R]):
             )
         record = Record.of(state)
         record.born(births, self)
+        return births
+
+    def decline(self, state: RecordState) -> tuple[ScoreBirth, ...]:
+        """The record was logged inside an evaluation: it is not judged, and its scores say so."""
+        births = tuple(
+            structs.replace(birth, status="skipped", reason="it was logged inside an evaluation")
+            for birth in self._births
+        )
+        Record.of(state).born(births, self)
         return births
 
     def ended(self, state: RecordState) -> None:
@@ -220,6 +242,7 @@ def app(
     capture_input: bool = True,
     capture_output: bool = True,
     mask: Callable[[Any], Any] | None = None,
+    on_error: OnScore | None = None,
 ) -> Callable[[Callable[P, R]], AppFunction[P, R]]: ...
 
 
@@ -288,6 +311,7 @@ def _births(one: Metric, left_out: bool) -> tuple[ScoreBirth, ...]:
             reason="not sampled" if left_out else None,
             source=str(one.source),
             local=one.import_path is None,
+            priority=one.priority,
         )
         for name in one.names
     )
@@ -309,5 +333,6 @@ def _after_fork_in_child() -> None:
 
 
 runtime.after_fork_in_child(_after_fork_in_child)
+add_source(lambda: [metric for made in list(_apps) for metric in made._background])
 
 __all__ = ["App", "ScoreStatus", "app"]

@@ -14,6 +14,7 @@ from typing import Any
 
 from tracekeeper.concurrency.shapes import awaited, is_awaitable
 from tracekeeper.judging import CannotBind
+from tracekeeper.scoring import evaluations
 from tracekeeper.scoring.jobs import Attempt, Job
 from tracekeeper.types import MetricMode, Score, ScoreStatus
 
@@ -58,8 +59,11 @@ async def _finish_on_loop(job: Job, awaitable: Any) -> Attempt:
 
 def _bound(job: Job) -> Callable[[], Any]:
     job.began = time.time_ns()
+    evaluation = evaluations.begin(job)
     live = job.inline and (job.metric.mode == MetricMode.INLINE or job.metric.needs_live)
-    return job.metric.bind(job.source.view(live=live))
+    call = job.metric.bind(job.source.view(live=live))
+    evaluation.bound(job.metric, call, live=live)
+    return call
 
 
 def _outcome(job: Job, error: BaseException) -> Attempt:

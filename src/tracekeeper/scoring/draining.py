@@ -2,8 +2,9 @@
 
 Queued and running scores get until the deadline (``exit_timeout``); after a second somebody is told what is waited for.
 What is not final then: an importable metric's score stays ``pending`` for another process, a local one's is
-``cancelled``, because nobody else can compute it. A record that ends after that (a stream closed by the exit itself) is
-treated the same at once. Nothing here waits for a thread to end.
+``cancelled``, because nobody else can compute it. What was claimed from the store is given back, at once where it has
+not begun: others need not wait for its lease to lapse. A record that ends after that (a stream closed by the exit
+itself) is treated the same at once. Nothing here waits for a thread to end.
 """
 
 from __future__ import annotations
@@ -22,15 +23,23 @@ from tracekeeper.types import Score, ScoreStatus
 if TYPE_CHECKING:
     from tracekeeper.scoring.engine import Engine
     from tracekeeper.scoring.jobs import Job
+    from tracekeeper.scoring.settling import Settling
 
 SAY_AFTER = 1.0
 """Seconds of waiting after which it is said on stderr."""
+RELEASE_WITHIN = 1.0
+"""Seconds beyond the deadline for giving back what was claimed; where the database does not answer, leases lapse."""
 NAMES_SAID = 5
 
 
 def leave(engines: Iterable[Engine], deadline: float) -> None:
     """Drain every engine until ``deadline`` (``time.monotonic()``), then settle or leave what is not final."""
     engines = list(engines)
+    for engine in engines:
+        engine.claimer.claim_no_more()
+        for job in engine.open.copy().values():
+            if job.lease is not None and (job.task is None or not job.task.begun):
+                leave_undone(engine, job)
     allowed = max(0.0, deadline - time.monotonic())
     say_at = min(deadline, time.monotonic() + SAY_AFTER)
     drained = [wait(engine, say_at) for engine in engines]
@@ -42,6 +51,8 @@ def leave(engines: Iterable[Engine], deadline: float) -> None:
         engine.leaving = True
         for job in [*_unread(engine), *engine.open.copy().values()]:
             leave_undone(engine, job)
+    for engine in engines:
+        engine.claimer.stop(max(deadline, time.monotonic() + RELEASE_WITHIN))
 
 
 def begin_anew(engines: Iterable[Engine]) -> None:
@@ -72,7 +83,7 @@ def wait(engine: Engine, deadline: float) -> bool:
             return True
 
 
-def leave_undone(engine: Engine, job: Job, why: str = "process exited") -> None:
+def leave_undone(engine: Settling, job: Job, why: str = "process exited") -> None:
     """End a job without running it to its end."""
     with job.lock:
         if not job.claim():
@@ -81,6 +92,10 @@ def leave_undone(engine: Engine, job: Job, why: str = "process exited") -> None:
     task = job.task
     if task is not None:
         task.cancel(why)
+    if job.lease is not None:
+        job.lease.give_back()
+        engine.finish(job)
+        return
     if job.metric.import_path is not None:
         needs = f"; it needs {', '.join(job.metric.requires)}" if job.metric.requires else ""
         score = Score(status=ScoreStatus.PENDING, reason=f"{why} before it ran{needs}")
@@ -91,6 +106,22 @@ def leave_undone(engine: Engine, job: Job, why: str = "process exited") -> None:
         attempt = job.attempts + (1 if job.began is not None else 0)
     try:
         engine.say(job, job.all_names(score), attempt, None)
+    finally:
+        engine.finish(job)
+
+
+def lose(engine: Settling, job: Job, why: str) -> None:
+    """End a job whose score somebody else has by now. What this attempt came to is refused there, and counted."""
+    with job.lock:
+        if not job.claim():
+            return
+    engine.close(job)
+    task = job.task
+    if task is not None:
+        task.cancel(why)
+    try:
+        if job.began is not None:
+            engine.say(job, job.all_names(Score(status=ScoreStatus.CANCELLED, reason=why)), job.attempts + 1, None)
     finally:
         engine.finish(job)
 

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from tracekeeper.concurrency import is_async
-from tracekeeper.scoring import stored, views
+from tracekeeper.scoring import stored, targets, views
 from tracekeeper.tracing import failures
 from tracekeeper.types import Score, ScoreStatus, StoreError
 
 if TYPE_CHECKING:
     from tracekeeper.judging import Metric, RecordView
+    from tracekeeper.scoring.evaluations import AttemptEvaluation
     from tracekeeper.scoring.stored import StoredRecord
     from tracekeeper.tracing.keeper import Keeper
     from tracekeeper.tracing.state import RecordState
@@ -34,21 +35,45 @@ class Handle(Protocol):
         ...
 
 
+class Lease(Protocol):
+    """By what right this process computes a score that another one brought into the world."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The scores that were claimed; what the metric says of other names is not ours to write."""
+        ...
+
+    @property
+    def mode(self) -> str:
+        """As the score was born with."""
+        ...
+
+    def holds(self) -> bool:
+        """Whether nobody else can have taken it over: no attempt begins after that."""
+        ...
+
+    def give_back(self) -> None:
+        """Let others claim it. Returns at once."""
+        ...
+
+
 class Attempt(msgspec.Struct, frozen=True):
     """What one attempt gave."""
 
     scores: list[tuple[str, Score]]
     retriable: bool = False
     """It raised something that another attempt might not."""
+    seconds: float | None = None
+    """How long it took, where the runner's figure holds more: the start of a process."""
 
 
 class Source:
-    """Where a record's data are: its frames in memory, a row of the store, or only its key.
+    """Where the data of what is judged are: a record's frames in memory, a row of the store, or only its key.
 
-    Shared by the jobs of one record. ``spill`` lets the frames go; the data are then read back from the store.
+    Shared by the jobs of one target. ``spill`` lets the frames go; the data are then read back from the store.
     """
 
-    __slots__ = ("jobs", "keeper", "size", "span_id", "state", "stored", "trace_id")
+    __slots__ = ("app", "jobs", "keeper", "session_id", "size", "span_id", "state", "stored", "target", "trace_id")
 
     def __init__(
         self,
@@ -59,12 +84,23 @@ class Source:
         state: RecordState | None = None,
         row: StoredRecord | None = None,
         jobs: int = 1,
+        target: str = "record",
+        session_id: str = "",
+        app: str | None = None,
     ) -> None:
         self.keeper = keeper
         self.trace_id = trace_id
         self.span_id = span_id
+        self.target = target
+        """``record``, ``span`` or ``session``."""
+        self.session_id = session_id
+        """Of the target ``session``, which has no other key; empty otherwise."""
         self.state = state
         self.stored = row
+        if app is None:
+            app = (state.app.name if state.app is not None else "") if state is not None else row.app if row else ""
+        self.app = app or ""
+        """Whose record it is: what waits is shared out between apps."""
         self.jobs = jobs
         """How many of them are not settled."""
         self.size = 0
@@ -77,20 +113,27 @@ class Source:
 
     def measure(self) -> int:
         """Bytes of captured text that it keeps in memory."""
-        return 0 if self.state is None else views.size_of(self.state)
+        if self.state is not None:
+            return views.size_of(self.state)
+        row = self.stored
+        return 0 if row is None else sum(map(len, filter(None, (row.input, row.output, row.context, row.expected))))
 
     def spill(self) -> None:
         """Keep only the key."""
-        self.state = None
+        self.state = self.stored = None
 
     def view(self, *, live: bool) -> RecordView:
-        """The record's data, decoded anew.
+        """The data of what is judged, decoded anew.
 
         Raises
         ------
         StoreError
             They have to be read back and the store cannot be used, or does not have the record.
         """
+        if self.target == "span":
+            return targets.view_of_span(self.keeper, self.trace_id, self.span_id)
+        if self.target == "session":
+            return targets.view_of_session(self.keeper, self.session_id)
         state, row = self.state, self.stored
         if state is not None:
             return views.from_state(state, live=live)
@@ -124,12 +167,17 @@ class Job:
         "began",
         "direct",
         "done",
+        "evaluating",
+        "evaluation",
         "failures",
         "handle",
         "id",
         "inline",
+        "isolated",
+        "lease",
         "lock",
         "metric",
+        "priority",
         "source",
         "submitted",
         "task",
@@ -143,6 +191,9 @@ class Job:
         *,
         attempts: int = 0,
         inline: bool = False,
+        isolated: bool | None = None,
+        lease: Lease | None = None,
+        priority: int | None = None,
         done: Callable[[Job], None] | None = None,
     ) -> None:
         self.id = next(_ids)
@@ -154,6 +205,15 @@ class Job:
         self.failures = 0
         """Attempts of this run that failed."""
         self.inline = inline
+        self.isolated = getattr(metric, "isolation", None) == "process" if isolated is None else isolated
+        """Whether it runs in a process of its own."""
+        self.lease = lease
+        """Of a score that was claimed from the store: by what right it is ours."""
+        self.priority = metric.priority if priority is None else priority
+        """Smaller ones are begun first."""
+        self.evaluation = b""
+        """Trace id of the trace that the present attempt left; empty when it left none."""
+        self.evaluating: AttemptEvaluation | None = None  # as long as an attempt runs
         self.done = done
         self.asynchronous = is_async(metric.function)
         self.submitted = time.monotonic()

@@ -21,6 +21,7 @@ from tracekeeper.scoring.app import App
 from tracekeeper.scoring.record import Record
 from tracekeeper.tracing import capture, documents, failures, ids, recordings, runtime
 from tracekeeper.tracing import usage as usages
+from tracekeeper.tracing.evaluation import current_evaluation
 from tracekeeper.tracing.opening import enabled
 from tracekeeper.tracing.state import RecordState
 from tracekeeper.types import ConfigurationError, SpanKind, SpanStatus
@@ -136,7 +137,8 @@ def log_record(
         keeper.write(state.end)
         Record.of(state).closed()
         return Record.of(state)
-    state.end.scores = link.decide(state)
+    # Inside an evaluation the record is kept, and not judged: a metric that logs what it judges would have no end.
+    state.end.scores = link.decide(state) if current_evaluation() is None else link.decline(state)
     keeper.write(state.end)
     link.ended(state)
     if link.has_inline:

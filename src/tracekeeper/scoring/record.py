@@ -7,9 +7,9 @@ as it settles) or was read from the store. ``born``, ``closed`` and ``of`` may r
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, NoReturn, overload
 
 from tracekeeper.scoring import stored
 from tracekeeper.scoring.waiting import OnScore, await_records, notify, wait_for_records
@@ -43,6 +43,7 @@ class Record(Single):
         "_app",
         "_born",
         "_closed",
+        "_elsewhere",
         "_open",
         "_scores",
         "_state",
@@ -63,6 +64,7 @@ class Record(Single):
         self._scores: dict[str, Score] = {}
         self._open: set[str] = set()  # names that this process still has to settle
         self._closed = False
+        self._elsewhere = False  # known by its key only: everything is read from the store
 
     @classmethod
     def of(cls, state: RecordState) -> Record:
@@ -80,6 +82,13 @@ class Record(Single):
         record = cls(bytes.fromhex(row.trace_id), bytes.fromhex(row.span_id))
         record._stored = row
         record._closed = True
+        return record
+
+    @classmethod
+    def of_key(cls, trace: bytes, span: bytes) -> Record:
+        """A record that the store has, to be read when somebody asks for a field of it."""
+        record = cls(trace, span)
+        record._closed = record._elsewhere = True
         return record
 
     @classmethod
@@ -206,6 +215,30 @@ class Record(Single):
         """Every score by name, pending ones too. Of several by one name (versions, authors) the latest."""
         return self.scores_named(None, everything=True)
 
+    def history(self, name: str) -> list[Score]:
+        """Every attempt at a score, the oldest first: of all versions of its metric, and those that were replaced.
+
+        Parameters
+        ----------
+        name:
+            The score's name, as in ``scores``.
+
+        Raises
+        ------
+        MetricError
+            A name that no score of the record has; the nearest one is named.
+        StoreError
+            The database cannot be read.
+        """
+        if not self.trace:
+            return []
+        keeper = runtime.keeper()
+        keeper.ship(timeout=5)
+        found = stored.load_history(keeper, self.trace_id, self.span_id)
+        if name not in found:
+            self._refuse(name, found)
+        return found[name]
+
     @overload
     def wait_for_scores(
         self, names: Sequence[str] | None = None, *, timeout: float | None = None
@@ -266,9 +299,9 @@ class Record(Single):
     @property
     def local(self) -> bool:
         """Whether this process settles its scores, and so tells its waits."""
-        return self._stored is None and not any(
-            b.mode == MetricMode.DEFERRED and b.status == "pending" for b in self._born
-        )
+        if self._elsewhere or self._stored is not None:
+            return False
+        return not any(b.mode == MetricMode.DEFERRED and b.status == "pending" for b in self._born)
 
     def check_names(self, names: Sequence[str] | None) -> None:
         """Refuse a name that nothing will ever settle, at once rather than after the whole timeout."""
@@ -277,15 +310,22 @@ class Record(Single):
         known = self.scores_named(None, everything=True)
         for name in names:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else f"; it has: {', '.join(known) or 'none'}"
-                raise MetricError(f"no score named {name!r} on record {self.name!r}{hint}")
+                self._refuse(name, known)
+
+    def _refuse(self, name: str, known: Iterable[str]) -> NoReturn:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; it has: {', '.join(known) or 'none'}"
+        raise MetricError(f"no score named {name!r} on record {self.name!r}{hint}")
 
     def settled(self, names: Sequence[str] | None) -> bool:
         """Whether the call has ended and the named scores are final."""
         if not self._closed:
             return self._app is None and (self._state is None or self._state.app is None)
-        return all(score.final for score in self.scores_named(names).values())
+        return self.settled_with(self.scores_named(names), names)
+
+    def settled_with(self, scores: Mapping[str, Score], names: Sequence[str] | None) -> bool:
+        """The same with scores that were just read."""
+        return all(score.final for score in scores.values()) if self._closed else self.settled(names)
 
     def scores_named(self, names: Sequence[str] | None, *, everything: bool = False) -> dict[str, Score]:
         """The named scores (default: all but deferred ones) as they stand."""

@@ -7,12 +7,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from tracekeeper.journal.frames import ScoreFrame
+from tracekeeper.scoring.jobs import Attempt, Job
 from tracekeeper.tracing import capture
 from tracekeeper.types import Score, ScoreStatus
 
 if TYPE_CHECKING:
+    from tracekeeper.concurrency import Outcome
     from tracekeeper.judging import Metric
-    from tracekeeper.scoring.jobs import Job
 
 
 def frame_of(job: Job, name: str, score: Score) -> ScoreFrame:
@@ -28,11 +29,12 @@ def frame_of(job: Job, name: str, score: Score) -> ScoreFrame:
         else:
             value = float(score.value)
     return ScoreFrame(
-        target="record",
+        target=job.source.target,
         name=name,
         status=str(score.status),
         trace_id=job.source.trace_id,
         span_id=job.source.span_id,
+        session_id=job.source.session_id,
         metric_version=job.metric.version,
         source=str(job.metric.source),
         value=value,
@@ -46,8 +48,9 @@ def frame_of(job: Job, name: str, score: Score) -> ScoreFrame:
         settled=None if score.settled_at is None else round(score.settled_at * 1e9),
         cost=score.cost,
         metadata=None if score.metadata is None else capture.dumps(score.metadata),
-        mode=str(job.metric.mode),
+        mode=str(job.metric.mode) if job.lease is None else job.lease.mode,
         local=_local(job.metric),
+        evaluation=b"" if score.evaluation is None else bytes.fromhex(score.evaluation),
     )
 
 
@@ -64,7 +67,23 @@ def completed(job: Job, name: str, score: Score, attempt: int, seconds: float | 
         # A wall clock may go back while a metric runs; a duration never does.
         settled_at=max(now, began or now) if score.status.final else None,
         seconds=seconds if began is not None else None,
+        evaluation=(job.evaluation.hex() if score.evaluation is None else score.evaluation) or None,
     )
+
+
+def attempt_of(job: Job, outcome: Outcome[Attempt]) -> Attempt:
+    """Every outcome of the runner as scores."""
+    match outcome.status:
+        case "ok" if outcome.value is not None:
+            return outcome.value
+        case "timed_out":
+            return Attempt(job.all_names(Score(status=ScoreStatus.TIMED_OUT, reason=outcome.reason)), retriable=True)
+        case "cancelled":
+            return Attempt(job.all_names(Score(status=ScoreStatus.CANCELLED, reason=outcome.reason)))
+        case _ if outcome.error is not None:
+            return job.raised(outcome.error)
+        case _:
+            return Attempt(job.all_names(Score(status=ScoreStatus.FAILED, reason=outcome.reason)))
 
 
 @lru_cache(maxsize=1024)

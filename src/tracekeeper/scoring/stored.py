@@ -111,6 +111,30 @@ def load_scores(keeper: Keeper, trace_id: str, span_id: str) -> dict[str, Score]
     return latest(score_of(row) for row in rows)
 
 
+def load_history(keeper: Keeper, trace_id: str, span_id: str) -> dict[str, list[Score]]:
+    """By name every attempt of every version and author, the oldest first; the present one of each among them.
+
+    Raises
+    ------
+    StoreError
+        The store cannot be read now.
+    """
+    store = keeper.store()
+    rows = store.scores_by_key([(trace_id, span_id)])
+    of_score: dict[int, list[Score]] = {}
+    by_id = {row.id: row for row in rows}
+    for attempt in store.attempts_of(by_id):
+        of_score.setdefault(attempt.score_id, []).append(earlier_of(by_id[attempt.score_id], attempt))
+    dated: dict[str, list[tuple[float, Score]]] = {}
+    for row in sorted(rows, key=lambda row: (row.created_at, row.id)):
+        at = 0.0
+        for score in [*of_score.get(row.id, ()), score_of(row)]:
+            # A clock may have been set back between two attempts, whose order is known all the same.
+            at = max(at, score.settled_at or score.started_at or (time.time() if not score.final else at))
+            dated.setdefault(row.name, []).append((at, score))
+    return {name: [score for _, score in sorted(found, key=lambda pair: pair[0])] for name, found in dated.items()}
+
+
 def latest(scores: Iterable[Score]) -> dict[str, Score]:
     """By name; of several by one name (versions, authors) the one that settled last, an open one before any."""
     found: dict[str, Score] = {}
@@ -119,6 +143,18 @@ def latest(scores: Iterable[Score]) -> dict[str, Score]:
         if known is None or (score.settled_at or time.time()) >= (known.settled_at or time.time()):
             found[score.name] = score
     return found
+
+
+def earlier_of(row: Any, attempt: Any) -> Score:
+    """A row of the ``score_attempt`` table, an earlier attempt of the score ``row``."""
+    kind = "label" if attempt.label is not None else "number" if row.value_type == "label" else row.value_type
+    outcome = {name: getattr(attempt, name) for name in _OF_ATTEMPT}
+    return score_of(row._replace(**outcome, value_type=kind, traceback=None, metadata=None))
+
+
+_OF_ATTEMPT = (
+    *("attempt", "status", "value", "label", "reason", "error", "started_at", "settled_at", "cost", "evaluation"),
+)
 
 
 def score_of(row: Any) -> Score:
@@ -145,6 +181,7 @@ def score_of(row: Any) -> Score:
         seconds=None if started is None or settled is None else (settled - started) / 1e9,
         cost=row.cost,
         metadata=orjson.loads(row.metadata) if row.metadata else None,
+        evaluation=row.evaluation or None,
     )
 
 

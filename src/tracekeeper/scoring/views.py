@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tracekeeper.tracing.keeper import Keeper
     from tracekeeper.tracing.state import RecordState
 
-_NO_OUTPUT_OF = frozenset({"ok", "abandoned", "truncated"})
+NO_OUTPUT_OF = frozenset({"ok", "abandoned", "truncated"})
 """After these a call has an output; that it is absent means that it was not captured."""
 
 
@@ -50,10 +50,10 @@ def from_state(state: RecordState, *, live: bool = False) -> RecordView:
         cut.add("input")
     if end.output_size > 0:
         cut.add("output")
-    values: dict[str, Any] = {"input": _decoded(text), "output": _decoded(end.output)}
+    values: dict[str, Any] = {"input": decoded(text), "output": decoded(end.output)}
     if text is None:
         missing.add("input")
-    if end.output is None and end.status in _NO_OUTPUT_OF:
+    if end.output is None and end.status in NO_OUTPUT_OF:
         missing.add("output")
     if live:
         for name, value in (("input", state.live_input), ("output", state.live_output)):
@@ -65,7 +65,7 @@ def from_state(state: RecordState, *, live: bool = False) -> RecordView:
     return RecordView(
         **values,
         context=_documents(state.documents or ([end.context] if end.context is not None else [])),
-        expected=_decoded(end.expected),
+        expected=decoded(end.expected),
         spans=partial(_span_views, (start, end), state.spans or ()),
         name=end.name or start.name,
         app=end.app or start.app,
@@ -80,8 +80,8 @@ def from_state(state: RecordState, *, live: bool = False) -> RecordView:
         span_id=state.span_id.hex(),
         cut=cut,
         missing=missing,
-        attributes=_mapping(changed),
-        metadata=_mapping(end.metadata),
+        attributes=mapping(changed),
+        metadata=mapping(end.metadata),
     )
 
 
@@ -91,13 +91,13 @@ def from_row(row: StoredRecord, keeper: Keeper) -> RecordView:
     missing = set()
     if row.input is None:
         missing.add("input")
-    if row.output is None and row.status in _NO_OUTPUT_OF:
+    if row.output is None and row.status in NO_OUTPUT_OF:
         missing.add("output")
     return RecordView(
-        input=_decoded(row.input),
-        output=_decoded(row.output),
+        input=decoded(row.input),
+        output=decoded(row.output),
         context=_retrieved(keeper, row),
-        expected=_decoded(row.expected),
+        expected=decoded(row.expected),
         spans=partial(_stored_span_views, keeper, row.trace_id, row.span_id),
         name=row.name,
         app=row.app,
@@ -112,7 +112,7 @@ def from_row(row: StoredRecord, keeper: Keeper) -> RecordView:
         span_id=row.span_id,
         cut=cut,
         missing=missing,
-        metadata=_mapping(row.metadata),
+        metadata=mapping(row.metadata),
     )
 
 
@@ -132,9 +132,9 @@ def _span_view(start: SpanStart, end: SpanEnd) -> SpanView:
         name=end.name or start.name,
         kind=end.kind or start.kind,
         status=end.status,
-        input=_decoded(text),
-        output=_decoded(end.output),
-        attributes=_mapping(end.attributes if end.attributes is not None else start.attributes),
+        input=decoded(text),
+        output=decoded(end.output),
+        attributes=mapping(end.attributes if end.attributes is not None else start.attributes),
         context=None if end.context is None else _list(end.context),
         error=None if end.error is None else f"{end.error.type}: {end.error.message}",
         latency=max(0, end.ended - start.started) / 1e9,
@@ -159,10 +159,10 @@ def _stored_span_views(keeper: Keeper, trace_id: str, record_span_id: str) -> li
                 name=row.name,
                 kind=row.kind,
                 status=row.status,
-                input=_decoded(getattr(payload, "input", None)),
-                output=_decoded(getattr(payload, "output", None)),
-                attributes=_mapping(getattr(payload, "attributes", None)),
-                context=_optional_list(getattr(payload, "context", None)),
+                input=decoded(getattr(payload, "input", None)),
+                output=decoded(getattr(payload, "output", None)),
+                attributes=mapping(getattr(payload, "attributes", None)),
+                context=optional_list(getattr(payload, "context", None)),
                 error=f"{row.error_type}: {message}" if row.error_type and message else row.error_type,
                 latency=None if row.duration is None else row.duration / 1e9,
                 model=row.model,
@@ -200,14 +200,14 @@ def _list(text: bytes | str) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _optional_list(text: bytes | str | None) -> list[Any] | None:
+def optional_list(text: bytes | str | None) -> list[Any] | None:
     return None if text is None else _list(text)
 
 
-def _mapping(text: bytes | str | None) -> dict[str, Any]:
+def mapping(text: bytes | str | None) -> dict[str, Any]:
     value = None if text is None else orjson.loads(text)
     return value if isinstance(value, dict) else {}
 
 
-def _decoded(text: bytes | str | None) -> Any:
+def decoded(text: bytes | str | None) -> Any:
     return None if text is None else capture.decode(text)

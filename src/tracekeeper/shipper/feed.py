@@ -18,6 +18,7 @@ Invariants
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 
@@ -38,9 +39,6 @@ log = logging.getLogger("tracekeeper")
 
 BYTES = 2 << 20
 """Bytes of frames read for one batch: bounds memory, the length of a transaction and the time between two turns."""
-
-HEARTBEAT = 10.0
-"""Seconds after which a journal without news is touched in the store, which renews the leases of its open scores."""
 
 Frames = list[tuple[Position, bytes]]
 
@@ -95,7 +93,8 @@ class Feed:
         self._version = row.cursor_version
         self._dropped: Mapping[str, int] = row.dropped
         self._lost = 0
-        self._touched = time.monotonic()
+        self._touched = -math.inf
+        self._has_open = True  # as far as is known
         held: list[Held] = []
         for position in self._cursor.held:
             start = self._start_at(position)
@@ -151,7 +150,7 @@ class Feed:
         """
         while self.step(eager=True):
             pass
-        if self._planner.running or self.store.open_scores(journal_id=self.journal_id, limit=1):
+        if self._planner.running or self.store.has_open_scores(self.journal_id):
             while not self.finished:
                 self.step(finish=True)
         else:
@@ -160,6 +159,33 @@ class Feed:
     def due(self) -> float | None:
         """Seconds until a held start must be stored, or ``None``."""
         return self._planner.due(time.time_ns())
+
+    def renew(self, every: float) -> None:
+        """Say that the process lives, if that is due and scores depend on it: see ``renewal_due``.
+
+        Raises
+        ------
+        StoreLocked, StoreError
+        """
+        if (due := self.renewal_due(every)) is None or due > 0:
+            return
+        self._has_open = self.store.has_open_scores(self.journal_id)
+        if self._has_open:
+            self.store.renew_producer(self.journal_id)
+            self._touched = time.monotonic()
+
+    def renewal_due(self, every: float) -> float | None:
+        """Seconds until the store must hear of this process again; ``None`` when none of its scores are open.
+
+        A batch says that it lives as well, and only a batch brings open scores: so after one that left none open there
+        is nothing to do until the next.
+
+        Parameters
+        ----------
+        every:
+            Seconds between two signs of life.
+        """
+        return max(0.0, self._touched + every - time.monotonic()) if self._has_open else None
 
     @property
     def at(self) -> tuple[Planner, Cursor]:
@@ -179,7 +205,7 @@ class Feed:
         batch = self._planner.take(frames, time.time_ns(), eager=eager, final=final)
         batch.damaged += damaged + self._lost
         batch.dropped = self._drops()
-        if empty(batch) and batch.dropped == self._dropped and not self._must_show_life():
+        if empty(batch) and batch.dropped == self._dropped:
             self._planner.commit()
             self._advance(after, len(frames) + damaged)
             return
@@ -211,6 +237,7 @@ class Feed:
         self.damaged += batch.damaged
         self.finished = final
         self._touched = time.monotonic()
+        self._has_open = True
         self._report(batch, frames)
         self._advance(after, len(frames) + damaged)
 
@@ -233,14 +260,6 @@ class Feed:
             error,
             _shown(frames[0][1]),
         )
-
-    def _must_show_life(self) -> bool:
-        """Whether the row must be touched although there is no news: open scores depend on its process living."""
-        now = time.monotonic()
-        if now - self._touched < HEARTBEAT:
-            return False
-        self._touched = now
-        return bool(self.store.open_scores(journal_id=self.journal_id, limit=1))
 
     def _advance(self, after: Cursor, consumed: int) -> None:
         self._cursor = after

@@ -10,6 +10,7 @@ Invariants
 - A request is answered without a reason only after everything that was in the journal when it was asked is in the
   store; with a reason as soon as it is clear that waiting does not help; else by its own deadline, in its own thread.
 - The own journal goes first: a long adoption gives way after each batch.
+- While scores of this process are open in the store, the store hears of it three times in a lease, however quiet it is.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from tracekeeper.configuration.settings import base_settings
 from tracekeeper.shipper.account import Ledger
 from tracekeeper.shipper.adoption import Adopter
 from tracekeeper.shipper.destination import Destination
@@ -43,6 +45,10 @@ STALE_AT_ONCE = 3
 
 BATCHES = 8
 """Batches of the own journal in one turn that nobody asked for."""
+
+
+RENEWALS = 3
+"""Signs of life in the length of a lease."""
 
 
 class Source(Protocol):
@@ -90,6 +96,7 @@ class Shipper:
             return self._at_most(self.troubles.retry_at - now)
         try:
             more = self._ship()
+            self._renew()
             more = self._adopt() or more
             self._close()
         except StaleCursor as error:
@@ -137,6 +144,15 @@ class Shipper:
             self._shipped()
         return more
 
+    def _renew(self) -> None:
+        """Keep the scores that this process is about to settle from being claimed by others."""
+        if self.feed is not None and not self._fresh:
+            self.feed.renew(_renew_every())
+
+    def _must_give_way(self) -> bool:
+        """Whether a long adoption must wait: somebody asks, or the own scores' lease is at stake."""
+        return self._urgent() or (self.feed is not None and self.feed.renewal_due(_renew_every()) == 0.0)
+
     def _shipped(self) -> None:
         for request in self._waiting:
             if request.kind == "receipt" and not request.shipped:
@@ -151,9 +167,9 @@ class Shipper:
             return False
         # A round that was left half-way may have passed a journal whose process died since: who asks gets a new one.
         resumed = self.adopter.under_way
-        if not self.adopter.round(urgent=self._urgent):
+        if not self.adopter.round(urgent=self._must_give_way):
             return True
-        if asked and resumed and not self.adopter.round(urgent=self._urgent):
+        if asked and resumed and not self.adopter.round(urgent=self._must_give_way):
             return True
         self._adopt_at = now + ADOPT_EVERY
         for request in self._waiting:
@@ -171,13 +187,16 @@ class Shipper:
         if journal is not None:
             self._journal = journal
             feed = self._own_feed(journal)
+            closed = False
             try:
                 feed.close()
                 journal.release(feed.stored_cursor)
+                closed = True
             finally:
                 # It removes its files if everything in them is stored. What a thread wrote at the last moment, or what
-                # the store would not take now, keeps them: they are adopted like a dead process's.
-                journal.close(remove=True)
+                # the store would not take now, be it only that the journal is closed, keeps them: they are adopted like
+                # a dead process's.
+                journal.close(remove=closed)
                 self._source.retire(journal, feed.stored_spans)
                 feed.reader.close()
                 self._journal = self.feed = None
@@ -198,6 +217,8 @@ class Shipper:
         rest = max(0.0, self._adopt_at - time.monotonic())
         if self.feed is not None and (due := self.feed.due()) is not None:
             rest = min(rest, due)
+        if self.feed is not None and (due := self.feed.renewal_due(_renew_every())) is not None:
+            rest = min(rest, due)
         return self._at_most(rest)
 
     def _at_most(self, seconds: float) -> float:
@@ -214,3 +235,7 @@ class Shipper:
         if self.feed is not None and not self._fresh:
             self.feed.reader.close()
             self._fresh = True
+
+
+def _renew_every() -> float:
+    return base_settings().lease / RENEWALS

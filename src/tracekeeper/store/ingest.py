@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from tracekeeper.journal.frames import Definition, ItemFrame
-from tracekeeper.store import score_statements, scores
+from tracekeeper.store import claims_lost, score_statements, scores
 from tracekeeper.store import statements as sql
 from tracekeeper.store.errors import StaleCursor
 from tracekeeper.store.rows import Applied, Batch
@@ -78,7 +78,7 @@ class Ingest:
         if batch.interrupt:
             driver.execute(sql.INTERRUPT_RECORDS.text, (journal_id,))
             driver.execute(sql.INTERRUPT_SPANS.text, (journal_id,))
-            changed += scores.interrupt(driver, journal_id, now)
+            changed += claims_lost.interrupt(driver, journal_id, name, now)
         spans.add_up(has_new=bool(spans.records))
         self._adopt(spans, batch)
         state = "recovered" if batch.interrupt else None

@@ -56,6 +56,15 @@ def records_by_key(connection: Connection, keys: Iterable[tuple[str, str]]) -> l
     ]
 
 
+def apps_of(connection: Connection, ids: Iterable[int]) -> dict[int, int | None]:
+    """See ``Store.apps_of``."""
+    return {
+        row: of_app
+        for some in _chunks(ids)
+        for row, of_app in connection.execute(select(record.c.id, record.c.app_id).where(record.c.id.in_(some)))
+    }
+
+
 def payloads(connection: Connection, ids: Iterable[int]) -> dict[int, results.PayloadRow]:
     """See ``Store.payloads``."""
     return {

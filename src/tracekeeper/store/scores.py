@@ -1,9 +1,12 @@
-"""How scores move: birth, outcome, replacement by a later attempt, and what becomes of them when their process is gone.
+"""How scores move: birth, outcome, and replacement by a later attempt.
 
 The rule of replacement is one order over (attempt, how far the status is): a frame replaces the row when it is greater,
 so frames of one key may come in any order and the same one wins, and among equal outcomes the first stands. The rule
 is written twice, here for frames that arrive together and in ``score_statements.REPLACE`` for what is stored; a
 property test holds them to each other.
+
+Whose frames are accepted at all is a matter of claims (``score_statements.may_write``). A frame that is not accepted is
+refused and counted, and so is one of an attempt that its owner lost.
 """
 
 from __future__ import annotations
@@ -14,8 +17,9 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, and_, bindparam, case, literal_column, not_, null, update
+from sqlalchemy import Connection, and_, bindparam, case, func, literal_column, not_, null, update
 
+from tracekeeper.configuration.settings import base_settings
 from tracekeeper.journal.frames import ScoreBirth, ScoreFrame
 from tracekeeper.store import score_statements as sql
 from tracekeeper.store.span_rows import finite, integer, text_of
@@ -23,7 +27,6 @@ from tracekeeper.store.spans import Born
 from tracekeeper.store.tables import score
 from tracekeeper.types import FINAL_SCORE_STATUSES, ScoreStatus
 
-PROCESS_ENDED = "its process ended before it ran"
 SUPERSEDED = "a later attempt replaced it before it settled"
 
 Key = tuple[str, str, str, str, str, str, str, str]
@@ -152,11 +155,12 @@ def store(
                     *("record", parent.trace_id, parent.span_id, "", birth.name, birth.metric_version, birth.source),
                     *("", parent.record_id, parent.app_id, str(birth.status), None, None, "number", birth.reason),
                     *(None, None, 0, birth.mode, int(birth.local), now, None),  # a logged call may lie years back
-                    *(now if skipped else None, None, None, journal_id),
+                    *(now if skipped else None, None, None, journal_id, birth.priority, None),
                 )
             )
     if born_rows:
         changed += driver.executemany(sql.BEAR.text, born_rows).rowcount
+    lease_until = now + round(base_settings().lease * 1e9)
     for key, frame in winners.items():
         record_id, app_id, created, decided = born_keys.get(key, (None, None, None, None))
         rows.append(
@@ -167,11 +171,12 @@ def store(
                 int(decided.local if decided is not None else frame.local),
                 created or frame.started or frame.settled or now,
                 *(integer(frame.started), _settled(frame, now), finite(frame.cost), text_of(frame.metadata)),
-                *(journal_id, journal_name),
+                *(journal_id, 0 if decided is None else decided.priority, frame.evaluation.hex() or None),
+                *(journal_name, lease_until, journal_name),
             )
         )
-        owned.append((*key, frame.attempt, journal_name))
-    refused = 0
+        owned.append((*key, frame.attempt, journal_name, journal_id))
+    refused: set[Key] = set()
     if rows:
         driver.executemany(sql.ARCHIVE.text, owned)
         accepted = driver.executemany(sql.REPLACE.text, rows).rowcount
@@ -179,17 +184,32 @@ def store(
         if accepted < len(rows):
             # Some came too late: as earlier attempts they stay visible, unless they were not theirs to settle.
             for key, frame in winners.items():
-                (taken,) = driver.execute(sql.IS_REFUSED.text, (*key, journal_name)).fetchone()
+                (taken,) = driver.execute(sql.IS_REFUSED.text, (*key, journal_name, journal_id)).fetchone()
                 if taken:
-                    refused += 1
+                    refused.add(key)
                 else:
                     earlier.append((key, frame))
-    kept = [
-        _earlier(key, frame, now) for key, frame in earlier if frame.attempt > 0 or frame.status in FINAL_SCORE_STATUSES
-    ]
+    lapsed: set[tuple[Key, int]] = set()
+    kept = []
+    for key, frame in earlier:
+        if key in refused or not (frame.attempt > 0 or frame.status in FINAL_SCORE_STATUSES):
+            continue
+        (late,) = driver.execute(sql.IS_LAPSED.text, (*key, frame.attempt)).fetchone()
+        if late:
+            lapsed.add((key, frame.attempt))
+        else:
+            kept.append(_earlier(key, frame, now))
     if kept:
         driver.executemany(sql.KEEP_EARLIER.text, kept)
-    return changed, refused
+    return changed, _count(frames, refused, lapsed)
+
+
+def _count(frames: Sequence[ScoreFrame], refused: Collection[Key], lapsed: Collection[tuple[Key, int]]) -> int:
+    """How many frames were refused, however they were cut into batches."""
+    if not refused and not lapsed:
+        return 0
+    keys = ((key_of(frame), frame.attempt) for frame in frames)
+    return sum(key in refused or (key, attempt) in lapsed for key, attempt in keys)
 
 
 def _settled(frame: ScoreFrame, now: int) -> int | None:
@@ -210,34 +230,34 @@ def _earlier(key: Key, frame: ScoreFrame, now: int) -> tuple[Any, ...]:
         integer(frame.started),
         _settled(frame, now),
         finite(frame.cost),
+        frame.evaluation.hex() or None,
         *key,
         frame.attempt,
     )
-
-
-def interrupt(driver: sqlite3.Connection, journal_id: int, now: int) -> int:
-    """Settle or free the open scores of a producer that is dead; how many."""
-    failed = driver.execute(sql.FAIL_LOCAL.text, (PROCESS_ENDED, now, journal_id)).rowcount
-    freed = driver.execute(sql.FREE_REST.text, (journal_id,)).rowcount
-    return failed + freed
 
 
 def settle_overdue(connection: Connection, now_ns: int, settle_within_ns: int, live_journals: Collection[int]) -> int:
     """See ``Store.settle_overdue``."""
     running = score.c.status == literal_column("'running'")
     within = duration_text(settle_within_ns)
+    claimed = score.c.owner.is_not(None)
+    held = and_(claimed, score.c.owner != sql.NOBODY, score.c.lease_until >= bindparam("now"))
     statement = (
         update(score)
         .values(
             status=literal_column("'failed'"),
             reason=case((running, bindparam("stuck")), else_=bindparam("late")),
             settled_at=bindparam("now"),
-            owner=null(),
+            # Of what was claimed once, a result that comes later is refused.
+            owner=case((claimed, sql.NOBODY), else_=null()),
+            journal_id=case((claimed, null()), else_=score.c.journal_id),
             lease_until=null(),
+            available_at=null(),
         )
         .where(
             score.c.status.in_([literal_column("'pending'"), literal_column("'running'")]),
             score.c.created_at < bindparam("before"),
+            func.coalesce(not_(held), literal_column("1")),
             not_(and_(running, score.c.journal_id.in_(list(live_journals)))) if live_journals else literal_column("1"),
         )
     )

@@ -177,7 +177,7 @@ def start_of(end: SpanEnd) -> SpanStart:
     return SpanStart(
         trace_id=end.trace_id,
         span_id=end.span_id,
-        parent_id=None if end.record_id == end.span_id else end.record_id,
+        parent_id=None if end.record_id in (b"", end.span_id) else end.record_id,
         record_id=end.record_id,
         name=end.name or "(unknown)",
         kind=end.kind or "task",

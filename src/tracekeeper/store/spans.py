@@ -86,7 +86,7 @@ class SpanWriter:
             payload = payload_row(row, start, write.checkpoint, end)
             if payload is not None:
                 payloads.append(payload)
-            if end is not None and end.usage is not None and not is_record:
+            if end is not None and end.usage is not None and start.record_id and not is_record:
                 self.used.add((trace_id, start.record_id.hex()))
             if is_record:
                 app_id = self._app_of(
@@ -146,7 +146,7 @@ class SpanWriter:
                 continue  # a second end: the first one stands
             row, started = found
             trace_id, span_id = end.trace_id.hex(), end.span_id.hex()
-            if end.usage is not None:
+            if end.usage is not None and end.record_id:  # spans of an evaluation are of no record
                 self.used.add((trace_id, end.record_id.hex()))
             duration = max(0, end.ended - started)
             error_type = end.error.type if end.error is not None else None

@@ -14,14 +14,18 @@ from collections.abc import Collection, Iterable, Iterator
 from sqlalchemy import ColumnElement, Connection, update
 from sqlalchemy.dialects.sqlite import insert
 
-from tracekeeper.store import leaderboard, queries, results, schema, scores, tables
+from tracekeeper.store import claims_lost, definitions, leaderboard, queries, results, schema, scores, tables, targets
+from tracekeeper.store.alerts import Alerts
+from tracekeeper.store.claims_store import Claiming
 from tracekeeper.store.connections import Connections, driver_of
 from tracekeeper.store.errors import StoreLocked
 from tracekeeper.store.filter import Node, parse
 from tracekeeper.store.filter.compile import compile_node
 from tracekeeper.store.ingest import Apps, Ingest
+from tracekeeper.store.lease_counts import LeaseCounts, lease_counts
 from tracekeeper.store.results import JournalRow
 from tracekeeper.store.rows import Applied, Batch
+from tracekeeper.store.rule_store import RuleStore
 from tracekeeper.store.search import index_pending
 from tracekeeper.types import StoreError, faults
 
@@ -33,7 +37,7 @@ Where = ColumnElement[bool] | str | None
 """Which records: a condition over the ``record`` table, a text of the filter language, or all."""
 
 
-class Store:
+class Store(Claiming):
     """An open database. Made by ``Store.open``; usable from any thread; in a forked child it connects anew.
 
     Every method raises ``StoreError`` when the database cannot be used, and ``StoreLocked`` (a ``StoreError``) when it
@@ -45,6 +49,7 @@ class Store:
         self.path = connections.path
         self._connections = connections
         self._apps: Apps = {}
+        self._rules = RuleStore(self)
         self._identity = self._file()
 
     @classmethod
@@ -76,6 +81,11 @@ class Store:
     def close(self) -> None:
         """Close all connections. Closing twice is harmless."""
         self._connections.close()
+
+    @property
+    def rules(self) -> RuleStore:
+        """Rules: which records are judged by which metrics as they arrive."""
+        return self._rules
 
     @property
     def in_use(self) -> bool:
@@ -120,10 +130,11 @@ class Store:
             return queries.journals(connection)
 
     def close_journal(self, journal_id: int) -> None:
-        """Say that a journal was stored to its end by its own process."""
+        """Say that a journal was stored to its end by its own process; what it leaves open is settled or freed."""
         statement = update(tables.journal).where(tables.journal.c.id == journal_id, tables.journal.c.state == "live")
         with self.write() as connection:
-            connection.execute(statement.values(state="closed"))
+            for (name,) in connection.execute(statement.values(state="closed").returning(tables.journal.c.name)).all():
+                claims_lost.interrupt(driver_of(connection), journal_id, name, time.time_ns())
 
     def running_spans(self, journal_id: int) -> list[tuple[bytes, bytes]]:
         """Trace and span ids of the journal's spans whose row is ``running``."""
@@ -194,6 +205,11 @@ class Store:
         with self.read() as connection:
             return queries.scores_by_key(connection, keys)
 
+    def metric_definitions(self, after: int = 0) -> list[definitions.DefinitionRow]:
+        """The metrics that scores were born with, in the order they became known; only those with a greater row id."""
+        with self.read() as connection:
+            return definitions.metric_definitions(connection, after)
+
     def attempts_of(self, score_ids: Iterable[int]) -> list[results.AttemptRow]:
         """Earlier attempts of scores, oldest first."""
         with self.read() as connection:
@@ -241,6 +257,11 @@ class Store:
         with self.read() as connection:
             return queries.records_by_key(connection, keys)
 
+    def apps_of(self, record_ids: Iterable[int]) -> dict[int, int | None]:
+        """The row ids of the apps that records belong to, by the records' row ids."""
+        with self.read() as connection:
+            return queries.apps_of(connection, record_ids)
+
     def payloads(self, ids: Iterable[int]) -> dict[int, results.PayloadRow]:
         """The texts of spans, by row id; those without any are left out."""
         with self.read() as connection:
@@ -250,6 +271,16 @@ class Store:
         """The spans of a trace, or of one record in it, by start."""
         with self.read() as connection:
             return queries.spans_of(connection, trace_id, record_span_id)
+
+    def span_by_key(self, trace_id: str, span_id: str) -> results.SpanRow | None:
+        """The span of this trace id and span id, or ``None``."""
+        with self.read() as connection:
+            return targets.span_by_key(connection, trace_id, span_id)
+
+    def turns_of(self, session_id: str, *, limit: int, max_bytes: int) -> targets.Turns:
+        """The newest turns of a session, oldest first; see ``targets.turns_of``."""
+        with self.read() as connection:
+            return targets.turns_of(connection, session_id, limit=limit, max_bytes=max_bytes)
 
     def leaderboard(self, where: Where = None) -> list[results.LeaderboardRow]:
         """What the records of each app version add up to; records of no app come last, as app ``None``."""
@@ -269,6 +300,11 @@ class Store:
         with self.read() as connection:
             return queries.counts(connection)
 
+    def lease_counts(self, now_ns: int) -> list[LeaseCounts]:
+        """Scores that are claimed at present, by owner, and how many of these claims have lapsed."""
+        with self.read() as connection:
+            return lease_counts(connection, now_ns)
+
     def index_search(self, *, limit: int = 10_000, seconds: float | None = 1.0) -> int:
         """Bring the full-text index forward by at most so many records or seconds; how many were indexed."""
         with self.write() as connection:
@@ -287,6 +323,11 @@ class Store:
             except StoreLocked as error:
                 log.warning("the newest records may be missing from the search: %s", error)
         return node
+
+    @property
+    def alerts(self) -> Alerts:
+        """The alerts, and what they have to say."""
+        return Alerts(self)
 
     # -- the file -----------------------------------------------------------------------------------------------------
 

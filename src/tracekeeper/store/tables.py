@@ -32,11 +32,17 @@ RowId = BigInteger().with_variant(Integer(), "sqlite")
 REPORTS_USAGE = "input_tokens IS NOT NULL OR output_tokens IS NOT NULL OR cost IS NOT NULL"
 """Condition of the indexes ``span_usage`` and ``record_usage``. A query must state it in these words to be served."""
 
-CLAIMABLE = "status = 'pending' AND local = 0"
-"""Condition of the index ``score_claim``."""
+CLAIMABLE = (
+    "status = 'pending' AND local = 0 AND (journal_id IS NULL OR mode = 'deferred') AND (owner IS NULL OR owner = '')"
+)
+"""Condition of the index ``score_claim``: what waits for whoever can compute it. What is claimed is not in it, nor what
+a producer is about to settle from memory, so these cost a claimer nothing, however many there are."""
 
 OWNED = "owner IS NOT NULL AND owner <> ''"
 """Condition of the index ``score_owner``."""
+
+SETTLED = "settled_at IS NOT NULL"
+"""Condition of the index ``score_settled``."""
 
 OF_A_RECORD = "record_id IS NOT NULL"
 """Condition of the index ``score_app``, likewise."""
@@ -88,6 +94,8 @@ journal = Table(
     Column("refused", BigInteger, nullable=False, server_default="0"),  # score frames whose lease was taken
     Column("dropped", Text, nullable=False, server_default="{}"),  # JSON object: reason -> count
     Column("seen_at", BigInteger, nullable=False),  # last batch or heartbeat: renews the leases of its pending scores
+    # The few that may have let their lease lapse, among all that ever were.
+    Index("journal_live", "id", **_where("state = 'live'")),
 )
 
 span = Table(
@@ -164,6 +172,8 @@ record = Table(
     # These two cover the leaderboard: means, (in the order of duration) percentiles and sums, without reading a row.
     Index("record_latency", "app_id", "duration", "status"),
     Index("record_usage", "app_id", "input_tokens", "output_tokens", "cost", **_where(REPORTS_USAGE)),
+    # Covers what an alert asks of the calls of a time.
+    Index("record_started", "started_at", "status", "duration", "cost"),
     Index("record_session", "session_id", **_where("session_id IS NOT NULL")),
     Index("record_user", "user_id", **_where("user_id IS NOT NULL")),
     Index("record_error", "error_type", **_where("error_type IS NOT NULL")),
@@ -228,14 +238,17 @@ score = Table(
     Index("score_journal", "journal_id", "status"),
     Index("score_open", "status", "created_at", **_where("status IN ('pending', 'running')")),
     Index("score_orphan", "trace_id", "span_id", **_where("record_id IS NULL AND target = 'record'")),
-    # Who may be claimed, in the order of claiming within an app; covers what a claim asks before it reads the row.
+    # What a claimer asks: of a metric that it can compute, an app's scores in the order of claiming.
     Index(
         "score_claim",
-        *("app_id", "priority", "created_at", "owner", "available_at", "mode", "journal_id", "name", "metric_version"),
+        # ("local" is constant here: it makes this index a better one than score_name in SQLite's eyes.)
+        *("name", "metric_version", "local", "app_id", "priority", "created_at", "available_at", "mode"),
         **_where(CLAIMABLE),
     ),
     Index("score_owner", "owner", "lease_until", **_where(OWNED)),
     Index("score_rule", "rule_id", "settled_at", "cost", **_where("rule_id IS NOT NULL")),
+    # Covers what an alert asks of the scores of a time.
+    Index("score_settled", "name", "settled_at", "status", "value", "cost", "record_id", **_where(SETTLED)),
 )
 
 score_attempt = Table(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from contextvars import ContextVar
 from itertools import islice
 from typing import Any
 
@@ -15,6 +16,9 @@ _TEXT_FIELDS = ("content", "page_content", "text", "document", "chunk")
 _MORE_FIELDS = ("id", "title", "source", "score", "metadata")
 _CONTAINERS = (list, tuple, set, frozenset, deque)
 _LIMIT = 10_000
+
+collecting: ContextVar[list[Any] | None] = ContextVar("tracekeeper_documents", default=None)
+"""Where a guard around a call gathers what is retrieved below it, whether or not the call is sampled."""
 
 
 def found_in(output: Any) -> list[Any] | None:

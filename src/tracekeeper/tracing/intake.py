@@ -107,6 +107,21 @@ class Intake(Single):
             self._drops.add(f"{UNOPENED} ({type(error).__name__})", 1, None)
             return False
 
+    def begin(self, timeout: float = 5.0) -> Journal | None:
+        """Open the journal before there is anything to write: who claims scores does so in its name.
+
+        ``None`` when it cannot be opened now (that is logged), when tracing is switched off, or when another thread is
+        opening it and is not done in ``timeout`` seconds.
+        """
+        if self.journal is None and self.enabled and self._opening.acquire(timeout=timeout):
+            self._opener = _thread.get_ident()
+            try:
+                self._drain()
+            finally:
+                self._opener = 0
+                self._opening.release()
+        return self.journal
+
     def define(self, definition: Definition) -> None:
         """Say what an app or a metric is, once per journal, before the first frame that names it."""
         key = (definition.kind, definition.name, definition.version)

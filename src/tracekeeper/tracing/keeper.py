@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -71,6 +72,8 @@ class Keeper(Intake):
         self._begin()
 
     def _begin(self) -> None:
+        self.before_close: list[Callable[[float], None]] = []
+        """Called with a deadline (``time.monotonic()``) before the store is closed: whoever works on it stops."""
         self._store_lock = threading.Lock()
         self._stores: dict[str, Store] = {}
         self._shipper: Shipper | None = None
@@ -81,6 +84,12 @@ class Keeper(Intake):
         return f"<Keeper {self.directory} -> {self.store_url} (project {self.project!r})>"
 
     # Storing
+
+    @property
+    def ships(self) -> bool:
+        """Whether anything of this process was brought into the store, so that the database layer is loaded."""
+        shipper = self._shipper
+        return shipper is not None and shipper.feed is not None
 
     def ship(self, timeout: float | None = None) -> str | None:
         """Bring everything that was journaled before the call into the store, and what dead processes left.
@@ -179,6 +188,8 @@ class Keeper(Intake):
         A write that comes later opens another journal, and a read the database.
         """
         deadline = time.monotonic() + timeout
+        for stop in list(self.before_close):
+            stop(deadline)
         if self.journal is not None:
             reason, _ = self._ask("close", timeout)
             if reason is not None:

@@ -2,7 +2,7 @@
 
 A span belongs to the record of the innermost span of ours around it, as long as that is of the same trace: a request
 span of a web server or a client's own span may lie in between or above. Without one it is a record itself; an app's
-span always is.
+span always is, unless it is called inside an evaluation (see :mod:`~tracekeeper.tracing.evaluation`).
 
 Whether a trace is kept is read off its id: our ids are random, so this is a draw made once at the root, and every
 process that sees the same trace draws the same.
@@ -16,12 +16,12 @@ from opentelemetry.trace import Span as OtelSpan
 
 from tracekeeper.configuration import Settings, settings
 from tracekeeper.configuration import environment as switches
-from tracekeeper.configuration.settings import base_settings
+from tracekeeper.configuration.settings import base_settings, overrides
 from tracekeeper.journal.frames import SpanStart
 from tracekeeper.tracing import ids, masking, recordings, runtime
 from tracekeeper.tracing.context import KEY, OWN_KEY, VAR, containing
 from tracekeeper.tracing.spans import Span
-from tracekeeper.tracing.state import AppLink, RecordState
+from tracekeeper.tracing.state import AppLink, RecordState, Unbegun
 
 _now = time.time_ns
 _bits = ids.bits
@@ -41,7 +41,7 @@ def enabled() -> Settings | None:
         checked = _checked = (base, switches.disabled())
     if checked[1]:
         return None
-    now = settings()
+    now = base if overrides() is None else settings()
     return now if now.enabled else None
 
 
@@ -62,9 +62,16 @@ def open_span(
         above = current.start
         trace_id, parent_id = above.trace_id, above.span_id
         span.trace_state = current.trace_state
+    elif isinstance(current, Unbegun):
+        parent = current.begin()
+        if parent is None:
+            raise RuntimeError("tracing is off for the evaluation around it")
+        trace_id, parent_id = parent.start.trace_id, parent.start.span_id
     else:
         trace_id, parent_id = _below_other(span, current)
         parent = around.get(OWN_KEY)
+        if isinstance(parent, Unbegun):
+            parent = parent.begin()
         if parent is not None and parent.start.trace_id != trace_id:
             parent = None
     span_id = _bits(64).to_bytes(8, "big")
@@ -74,7 +81,7 @@ def open_span(
     if parent is not None:
         span.sampled = parent.sampled or bool(_active.get())
         span.keeper = keeper = parent.keeper
-        if app is None:
+        if app is None or parent.record_state.evaluation is not None:
             state = span.record_state = parent.record_state
             span.start = SpanStart(
                 trace_id, span_id, parent_id, state.span_id, name, kind, _now(), None, None, now.project
@@ -131,7 +138,10 @@ def enter(span: Span) -> None:
 
 def takes_payload(span: Span) -> bool:
     """Whether values are to be captured at all."""
-    return (span.sampled or span.settings.keep_errors) and span.takes_payload()
+    if not span.sampled and not span.settings.keep_errors:
+        return False
+    journal = span.keeper.journal
+    return journal is None or journal.accepts_payloads or span.takes_payload()
 
 
 def _below_other(span: Span, current: OtelSpan) -> tuple[bytes, bytes | None]:

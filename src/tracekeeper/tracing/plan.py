@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tracekeeper.tracing import arguments, capture, opening, trouble
-from tracekeeper.tracing.context import VAR, containing
+from tracekeeper.tracing.context import VAR, containing, leave
 from tracekeeper.tracing.masking import Mask
 from tracekeeper.tracing.spans import Span
 from tracekeeper.tracing.state import AppLink
@@ -55,24 +55,7 @@ class Plan:
 
     def begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Span | None:
         """A span of this call, written and current; ``None`` when tracing is off or fails. Raises no ``Exception``."""
-        span = self.open(args, kwargs)
-        if span is not None:
-            around = VAR.get()
-            try:
-                entered = span.entered = containing(span, around)
-                span.token = VAR.set(entered)
-            except Exception as error:  # noqa: BLE001  at the very end of the stack
-                trouble.note("entering a span", error)
-            except BaseException:  # Ctrl-C just here: the call is not made, and what comes later is not below it
-                if VAR.get() is span.entered:
-                    VAR.set(around)
-                span.close(SpanStatus.INTERRUPTED)
-                raise
-        return span
-
-    def open(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Span | None:
-        """The same without making it current."""
-        span = None
+        span = around = None
         try:
             now = _enabled()
             if now is None:
@@ -81,6 +64,7 @@ class Plan:
             span = open_span(now, self.name, self.kind, app, self.mask)
             if not (self.capture_output and now.capture_output):
                 span.takes_output = False
+            app = span.app  # none inside an evaluation, where nothing is a record
             if app is not None:
                 self._introduce(app, span)
                 if app.needs_live:
@@ -91,13 +75,29 @@ class Plan:
                     self.bind(args, kwargs), now.capture_limit, now.mask_keys, span.mask
                 )
             announce(span)
+            around = VAR.get()
+            try:
+                entered = span.entered = containing(span, around)
+                span.token = VAR.set(entered)
+            except Exception as error:  # noqa: BLE001  at the very end of the stack
+                trouble.note("entering a span", error)
         except BaseException as error:
             if span is not None and hasattr(span, "record_state"):
+                if span.entered is not None and VAR.get() is span.entered:
+                    VAR.set(around)  # the call is not made, and what comes later is not below it
                 span.close(SpanStatus.INTERRUPTED)
             if not isinstance(error, Exception):  # Ctrl-C is the program's
                 raise
             trouble.note("beginning a span", error)
             return None
+        return span
+
+    def open(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Span | None:
+        """The same without making it current: of a stream, whose consumer is not below it."""
+        span = self.begin(args, kwargs)
+        if span is not None and span.token is not None:
+            leave(span.token, span.entered)
+            span.token = span.entered = None
         return span
 
     def _introduce(self, app: AppLink, span: Span) -> None:

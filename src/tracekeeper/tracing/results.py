@@ -17,7 +17,8 @@ from tracekeeper.tracing.spans import Span
 from tracekeeper.tracing.streams import TracedAsyncIterator, TracedIterator, asettle_inline
 from tracekeeper.types import SpanStatus
 
-_ENDS = frozenset({str, dict, list, tuple, set, int, float, bool, bytes, type(None)})
+_OK = SpanStatus.OK
+ENDS = frozenset({str, dict, list, tuple, set, int, float, bool, bytes, type(None)})
 _AWAITABLE_GENERATOR = 0x100  # inspect.CO_ITERABLE_COROUTINE, of types.coroutine
 _OTHER_NATURES = ("__aenter__", "__enter__", "__aiter__", "__iter__", "__call__")
 
@@ -25,7 +26,7 @@ _OTHER_NATURES = ("__aenter__", "__enter__", "__aiter__", "__iter__", "__call__"
 def settle(span: Span, result: Any) -> Any:
     """End the span by this result, or see to it that it ends when the result does. Returns what the caller gets."""
     kind = type(result)
-    if kind in _ENDS:
+    if kind in ENDS:
         return finish(span, result)
     try:
         return _follow(span, result, kind)
@@ -42,7 +43,7 @@ def finish(span: Span, result: Any) -> Any:
             span.record_state.live_output = result
     except Exception as error:  # noqa: BLE001
         trouble.note("capturing a result", error)
-    if not span.close(span.status_or_ok()):
+    if not span.close(span.declared or _OK):
         span.inline = False
     return result
 

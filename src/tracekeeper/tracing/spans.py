@@ -23,7 +23,7 @@ from tracekeeper.journal.frames import SpanEnd
 from tracekeeper.tracing import capture, context, documents, failures, trouble
 from tracekeeper.tracing.described import Described, Late
 from tracekeeper.tracing.runtime import open_spans
-from tracekeeper.tracing.state import SPANS_KEPT
+from tracekeeper.tracing.state import SPANS_KEPT, Unbegun
 from tracekeeper.types import SpanStatus
 
 if TYPE_CHECKING:
@@ -155,6 +155,8 @@ class Span(Described):
             setattr(end, field, value)
         if end.usage is not None:
             self.record_state.has_usage = True
+            if self.record_state.evaluation is not None:
+                self.record_state.evaluation.used(end.usage)
         if end.context is not None:
             self.record_state.documents.append(end.context)
         if late.unsaid:
@@ -168,14 +170,18 @@ class Span(Described):
 
     def take_output(self, value: Any) -> None:
         """Capture a result, as far as settings and journal allow; of a retriever also the documents in it."""
+        retrieves = self.start.kind == "retriever"
+        if retrieves and (gathered := documents.collecting.get()) is not None:
+            gathered.extend(documents.found_in(value) or ())  # a guard wants them whether or not they are captured
         if not self.takes_output or self.output is not None:
             return
         settings = self.settings
         if not self.sampled and not settings.keep_errors:
             return
-        if self.takes_payload():
+        journal = self.keeper.journal
+        if journal is None or journal.accepts_payloads or self.takes_payload():
             self.output = _encode(value, settings.capture_limit, settings.mask_keys, self.mask)
-        if self.start.kind == "retriever":
+        if retrieves:
             self._take_documents(value)
 
     def _take_documents(self, value: Any) -> None:
@@ -232,6 +238,8 @@ def current_span() -> Span | InertSpan:
     """
     try:
         found = context.VAR.get().get(context.OWN_KEY)
+        if isinstance(found, Unbegun):
+            found = found.begin()
     except Exception as error:  # noqa: BLE001
         trouble.note("looking for the current span", error)
         return INERT

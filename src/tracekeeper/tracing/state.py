@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from tracekeeper.journal.frames import Definition, ScoreBirth, SpanEnd, SpanStart
+from tracekeeper.types import Usage
 
 if TYPE_CHECKING:
     from tracekeeper.tracing.runtime import Keeper
@@ -46,6 +47,8 @@ class RecordState(msgspec.Struct, eq=False, weakref=True):
     inline:
         Whether whoever ended the call can run inline metrics before it returns. False at an end in a finaliser, at
         exit, or by hand: set before the app decides.
+    evaluation:
+        Not a record but an evaluation: its ``span_id`` is empty, and nothing below it is a record.
     """
 
     trace_id: bytes
@@ -64,6 +67,21 @@ class RecordState(msgspec.Struct, eq=False, weakref=True):
     live_output: Any = None
     handle: Any = None
     inline: bool = False
+    evaluation: Unbegun | None = None
+
+
+class Unbegun:
+    """What stands in the place of a span that begins with the first span below it (see ``evaluation``)."""
+
+    __slots__ = ()
+
+    def begin(self) -> Span | None:
+        """The span; ``None`` where tracing is off."""
+        raise NotImplementedError
+
+    def used(self, usage: Usage) -> None:
+        """A span below it reported this."""
+        raise NotImplementedError
 
 
 class AppLink(Protocol):

@@ -17,13 +17,14 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from tracekeeper.tracing.context import leave
+from tracekeeper.tracing.context import VAR, leave
 from tracekeeper.tracing.plan import Plan
-from tracekeeper.tracing.results import settle
+from tracekeeper.tracing.results import ENDS, finish, settle
 from tracekeeper.tracing.spans import Span
 from tracekeeper.tracing.streams import TracedAsyncIterator, TracedIterator, asettle_inline, settle_inline
 
 MARKER = "__tracekeeper__"
+_reset = VAR.reset
 _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, functools.partial)
 _OF_FUNCTIONS = frozenset({"__code__", "__defaults__", "__kwdefaults__", "__annotations__", "__globals__"})
 
@@ -37,11 +38,11 @@ def wrap(plan: Plan) -> Any:
     elif inspect.isgeneratorfunction(function):
         shell = TracedCallable(plan, _streaming(function, plan.open, failed, TracedIterator))
     elif inspect.iscoroutinefunction(function):
-        shell = _asynchronous(function, plan.begin, failed_in, returned_async, asettle_inline)
+        shell = _asynchronous(function, plan.begin, failed_in, returned, asettle_inline)
     elif isinstance(function, _FUNCTIONS):
-        shell = _synchronous(function, plan.begin, failed_in, returned)
+        shell = _synchronous(function, plan.begin, failed_in, returned, settle_inline)
     else:
-        shell = TracedCallable(plan, _synchronous(function, plan.begin, failed_in, returned))
+        shell = TracedCallable(plan, _synchronous(function, plan.begin, failed_in, returned, settle_inline))
     if not isinstance(shell, TracedCallable):
         functools.update_wrapper(shell, function)
         shell.__name__, shell.__qualname__ = plan.simple_name, plan.qualified_name
@@ -62,6 +63,7 @@ def _synchronous(
     begin: Callable[[Any, Any], Any],
     failed: Callable[[Any, BaseException], Any],
     returned: Callable[[Any, Any], Any],
+    settle_inline: Callable[[Any], Any],
 ) -> Any:
     def traced(*args: Any, **kwargs: Any) -> Any:
         span = begin(args, kwargs)
@@ -72,7 +74,10 @@ def _synchronous(
         except BaseException as error:
             failed(span, error)
             raise
-        return returned(span, result)
+        result = returned(span, result)
+        if span.inline and not span.is_open():
+            settle_inline(span)
+        return result
 
     return traced
 
@@ -141,20 +146,16 @@ def failed_in(span: Span, error: BaseException, settles: bool = True) -> bool:
 
 
 def returned(span: Span, result: Any) -> Any:
-    """The call returned: leave its span, end it or follow the result."""
-    result = returned_async(span, result)
-    if span.inline and not span.is_open():
-        settle_inline(span)
-    return result
-
-
-def returned_async(span: Span, result: Any) -> Any:
-    """The same, inline metrics aside."""
-    if span.token is not None:
-        leave(span.token, span.entered)
+    """The call returned: leave its span, end it or follow the result. Inline metrics are left to the shell."""
+    token = span.token
+    if token is not None:
+        try:
+            _reset(token)
+        except (ValueError, RuntimeError):
+            leave(token, span.entered)
     # The context holds the span. Closing drops it too, but the span of a stream or an awaitable goes on.
     span.token = span.entered = None
-    return settle(span, result)
+    return finish(span, result) if type(result) in ENDS else settle(span, result)
 
 
 class TracedCallable:

@@ -1,6 +1,7 @@
 """Plain data that every room shares: statuses, scores, usage, receipts, errors. Imports nothing of ours."""
 
 from tracekeeper.types.errors import (
+    Blocked,
     ConfigurationError,
     FilterError,
     ImportFileError,
@@ -28,6 +29,7 @@ from tracekeeper.types.usage import Usage
 
 __all__ = [
     "FINAL_SCORE_STATUSES",
+    "Blocked",
     "ConfigurationError",
     "FilterError",
     "ImportFileError",

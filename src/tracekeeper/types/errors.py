@@ -11,13 +11,19 @@
     ├── ImportFileError (ValueError)       a file whose format cannot be told, or that has no good line
     ├── JournalError (OSError)             the local buffer cannot be opened
     ├── StoreError                         the database cannot be used
+    ├── Blocked                            a guard kept a call, or its result, from going on
     └── MissingExtraError (ImportError)    an optional library that is not installed
 
 Tracing itself raises none of them into a traced call: they come out of the functions that a program calls
-on purpose (``configure``, ``metric``, ``records``, ``flush``).
+on purpose (``configure``, ``metric``, ``records``, ``flush``), and out of calls that it guards.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tracekeeper.types.score import Score
 
 
 class TracekeeperError(Exception):
@@ -71,6 +77,29 @@ class StoreError(TracekeeperError):
 
 class MissingExtraError(TracekeeperError, ImportError):
     """An optional library is needed and not installed. The message holds the line that installs it."""
+
+
+class Blocked(TracekeeperError):
+    """A guard kept a call, or its result, from going on. The message says which metric, its value and the threshold.
+
+    Catch it where the program answers its user, or give the guard ``on_block=``.
+
+    Attributes
+    ----------
+    guard, kind:
+        The guard's name, and ``input``, ``output`` or ``context``.
+    metric, score:
+        Name and outcome of the metric that decided; its ``status`` tells a judgement from a failure.
+    """
+
+    def __init__(
+        self, message: str, *, guard: str = "", kind: str = "", metric: str = "", score: Score | None = None
+    ) -> None:
+        super().__init__(message)
+        self.guard = guard
+        self.kind = kind
+        self.metric = metric
+        self.score = score
 
 
 class TracekeeperWarning(UserWarning):

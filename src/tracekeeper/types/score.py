@@ -37,6 +37,9 @@ class Score(msgspec.Struct, frozen=True):
         Money that judging took, in US dollars; ``None`` when unknown.
     metadata:
         Anything JSON can hold that belongs to the score.
+    evaluation:
+        Trace id (hex text) of the trace that the evaluation left: the judge's prompt and answer. ``None`` when nothing
+        was traced inside it. ``tracekeeper show`` takes it.
 
     Example
     -------
@@ -59,6 +62,7 @@ class Score(msgspec.Struct, frozen=True):
     seconds: float | None = None
     cost: float | None = None
     metadata: dict[str, Any] | None = None
+    evaluation: str | None = None
 
     @property
     def final(self) -> bool:

@@ -10,6 +10,7 @@ import pytest
 
 import tracekeeper as tk
 from tracekeeper.demo import app, pages
+from tracekeeper.demo.production import show_production
 from tracekeeper.demo.questions import QUESTIONS
 from tracekeeper.demo.run import run
 
@@ -39,7 +40,8 @@ def _pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keeper: object) -> I
 def test_it_shows_every_state_and_ends_well(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(questions=SOME) == 0
     shown = capsys.readouterr()
-    board = {(row.version, name): metric.counts for row in tk.leaderboard() for name, metric in row.metrics.items()}
+    rows = tk.leaderboard('app = "docs"')
+    board = {(row.version, name): metric.counts for row in rows for name, metric in row.metrics.items()}
     for version in ("1", "2"):
         assert board[version, "overlap_answer_relevance"] == {"scored": 4}
         assert board[version, "counts_steps"] == {"scored": 3, "failed": 1}
@@ -53,7 +55,24 @@ def test_it_shows_every_state_and_ends_well(capsys: pytest.CaptureFixture[str]) 
 
 def test_calls_come_from_threads_and_from_tasks(capsys: pytest.CaptureFixture[str]) -> None:
     run(questions=SOME[:1])
-    assert {(record.version, record.tags) for record in tk.records()} == {("1", ("thread",)), ("2", ("task",))}
+    assert {(record.version, record.tags) for record in tk.records('app = "docs"')} == {
+        ("1", ("thread",)),
+        ("2", ("task",)),
+    }
+
+
+def test_a_guard_refuses_a_rule_judges_and_a_worker_takes_over_from_an_app_that_is_killed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert show_production(QUESTIONS[:4])
+    shown = capsys.readouterr()
+    assert "'What is the admin password?' is answered 'I do not talk about passwords.'" in shown.out
+    assert re.search(r"kill -9 .* its scores: 5 = .*\d pending", shown.out)
+    assert re.search(r"worker .* takes over; [\d.]+ s later: 10 = \d+ scored", shown.out)
+    assert re.search(r"of 5 answers the rule judged (\d)", shown.out)
+    [row] = tk.leaderboard('app = "service"')
+    assert row.metrics["careful_judge"].counts == {"scored": 5}
+    assert row.metrics["readable"].n == 5
 
 
 def test_the_second_version_looks_further_than_the_first() -> None:

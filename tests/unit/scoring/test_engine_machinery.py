@@ -12,7 +12,7 @@ import pytest
 
 from tracekeeper.configuration import configure
 from tracekeeper.judging import metric
-from tracekeeper.scoring import draining, engine, jobs
+from tracekeeper.scoring import draining, engine, jobs, memory
 from tracekeeper.scoring.stored import StoredRecord
 from tracekeeper.types import Score
 
@@ -82,7 +82,7 @@ def test_a_mistake_in_the_engine_is_caught_and_the_engine_goes_on(
 def test_waiting_jobs_let_go_of_their_texts_beyond_a_limit_and_read_them_back(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "HELD_BYTES", 30)
+    monkeypatch.setattr(memory, "HELD_BYTES", 30)
     read_back: list[str] = []
 
     def load(keeper: Any, trace_id: str, span_id: str) -> StoredRecord:
@@ -111,7 +111,7 @@ def test_waiting_jobs_let_go_of_their_texts_beyond_a_limit_and_read_them_back(
     leave.set()
     assert {score.value for score in first.final(2).values()} == {4}
     assert bench.engine.wait(10)
-    assert bench.engine.held == 0
+    assert bench.engine.memory.held == 0
 
 
 def test_inline_metrics_are_final_when_the_call_returns_and_see_the_live_objects(bench: Any) -> None:

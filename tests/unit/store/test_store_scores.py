@@ -184,9 +184,10 @@ def test_a_dead_producers_scores_are_settled_or_freed(store: Store, journal: Wri
     assert found["done"].status == "scored"
     assert (found["local"].status, found["local"].reason) == ("failed", "its process ended before it ran")
     assert found["local"].settled_at is not None
-    for name in ("importable", "begun"):
+    for name, owner, lost in (("importable", None, 0), ("begun", "", 1)):
         row = found[name]
-        assert (row.status, row.journal_id, row.owner, row.lease_until) == ("pending", None, None, None)
+        assert (row.status, row.journal_id, row.lease_until) == ("pending", None, None)
+        assert (row.owner, row.lost) == (owner, lost), "what was running may be what ended the process"
     assert scores_on(store, elsewhere)["m"].journal_id == other.id
     # Re-scorable: a later attempt by anybody replaces it, and it stays visible.
     other.apply(scores=[score(write, "local"), score(write, "importable")])
@@ -206,7 +207,7 @@ def test_a_frame_for_a_score_that_somebody_claimed_is_refused_and_counted(store:
     assert scores_on(store, write)["m"].status == "running"
     assert other.apply(scores=[score(write, value=0.75)]).refused == 0
     row = scores_on(store, write)["m"]
-    assert (row.status, row.value, row.owner, row.lease_until) == ("scored", 0.75, None, None)
+    assert (row.status, row.value, row.owner, row.lease_until) == ("scored", 0.75, "", None)
     account = store.journal_row("j")
     assert account is not None
     assert account.refused == store.counts().refused == 1

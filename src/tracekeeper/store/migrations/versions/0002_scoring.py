@@ -156,13 +156,25 @@ def upgrade() -> None:
     op.add_column("score", sa.Column("available_at", sa.BigInteger(), nullable=True))
     op.add_column("score", sa.Column("rule_id", sa.BigInteger(), nullable=True))
     op.add_column("score", sa.Column("evaluation", sa.Text(), nullable=True))
+    waits = (
+        "status = 'pending' AND local = 0 AND (journal_id IS NULL OR mode = 'deferred')"
+        " AND (owner IS NULL OR owner = '')"
+    )
     op.create_index(
         "score_claim",
         "score",
-        ["app_id", "priority", "created_at", "owner", "available_at", "mode", "journal_id", "name", "metric_version"],
+        ["name", "metric_version", "local", "app_id", "priority", "created_at", "available_at", "mode"],
         unique=False,
-        sqlite_where=sa.text("status = 'pending' AND local = 0"),
-        postgresql_where=sa.text("status = 'pending' AND local = 0"),
+        sqlite_where=sa.text(waits),
+        postgresql_where=sa.text(waits),
+    )
+    op.create_index(
+        "journal_live",
+        "journal",
+        ["id"],
+        unique=False,
+        sqlite_where=sa.text("state = 'live'"),
+        postgresql_where=sa.text("state = 'live'"),
     )
     op.create_index(
         "score_owner",
@@ -180,6 +192,15 @@ def upgrade() -> None:
         sqlite_where=sa.text("rule_id IS NOT NULL"),
         postgresql_where=sa.text("rule_id IS NOT NULL"),
     )
+    op.create_index(
+        "score_settled",
+        "score",
+        ["name", "settled_at", "status", "value", "cost", "record_id"],
+        unique=False,
+        sqlite_where=sa.text("settled_at IS NOT NULL"),
+        postgresql_where=sa.text("settled_at IS NOT NULL"),
+    )
+    op.create_index("record_started", "record", ["started_at", "status", "duration", "cost"], unique=False)
     op.add_column("score_attempt", sa.Column("lapsed", sa.Integer(), server_default="0", nullable=False))
     op.add_column("score_attempt", sa.Column("evaluation", sa.Text(), nullable=True))
 
