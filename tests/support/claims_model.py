@@ -82,13 +82,15 @@ class Model:
         score.claimed.add(score.attempt)
 
     def lose(self, score: Score) -> None:
-        if score.lost == 2:
+        ran = score.status == "running"
+        lost = score.lost + 1 if ran else max(score.lost, 1)
+        if ran and lost == 3:
             score.status, score.available = "failed", None
         else:
             score.attempts[score.attempt] = ("cancelled", 1)
-            score.status, score.available = "pending", self.now + 2**score.lost * SECOND
+            score.status, score.available = "pending", self.now + 2 ** (lost - 1) * SECOND
             score.started = False
-        score.owner, score.lease, score.journal, score.lost = "", None, None, score.lost + 1
+        score.owner, score.lease, score.journal, score.lost = "", None, None, lost
 
     def frame(self, score: Score, who: str, attempt: int, status: str, value: float | None) -> bool:
         """What a frame does; whether it is refused."""

@@ -174,7 +174,7 @@ class Engine(Settling):
         for job in list(self.flying.values()):
             began = job.began
             if began is not None and not job.announced and now - began >= ANNOUNCE_AFTER * 1e9:
-                self._announce(job)
+                self.announce(job)
         settle_within = base_settings().settle_within
         for job in self.backlog.overdue(time.monotonic() - settle_within):
             reason = f"could not start within {settle_within:g} s (settle_within): earlier metrics held all places"
@@ -184,13 +184,6 @@ class Engine(Settling):
             settle_overdue(self.keeper, scoring_runner())
         self.feed()
         snapshot.write(self)
-
-    def _announce(self, job: Job) -> None:
-        running = Score(status=ScoreStatus.RUNNING)
-        with job.lock:
-            if not job.settled and not job.announced:
-                job.announced = True
-                self.say(job, job.all_names(running), job.attempts + 1, None)
 
     # -- what it does ------------------------------------------------------------------------------------------
 

@@ -63,9 +63,12 @@ class Judged(NamedTuple):
     attempts: int
 
 
-def call_of(job: Job) -> tuple[Callable[[], Any], bool]:
-    """What the runner has to call, and whether on an event loop: never, it waits for another process."""
-    return partial(_attempt, job), False
+def call_of(job: Job, begun: Callable[[], None] | None = None) -> tuple[Callable[[], Any], bool]:
+    """What the runner has to call, and whether on an event loop: never, it waits for another process.
+
+    ``begun`` is called just before the metric is.
+    """
+    return partial(_attempt, job, begun), False
 
 
 def within(metric: Metric) -> float:
@@ -73,7 +76,7 @@ def within(metric: Metric) -> float:
     return metric.timeout + SLACK
 
 
-def _attempt(job: Job) -> Attempt:
+def _attempt(job: Job, begun: Callable[[], None] | None) -> Attempt:
     metric = job.metric
     job.evaluation = b""
     try:
@@ -96,6 +99,8 @@ def _attempt(job: Job) -> Attempt:
         nonlocal began
         began = time.monotonic()
         job.began = time.time_ns()
+        if begun is not None:
+            begun()
 
     outcome = pool().run(
         concurrency.ProcessCall(

@@ -93,7 +93,9 @@ class Settling:
         call, asynchronous = call_of(job)
         timeout = job.metric.timeout
         if job.isolated:
-            call, asynchronous = isolated.call_of(job)
+            # Said at once: a worker that dies meanwhile may have been taken along, and only what ran counts as that.
+            begun = partial(self.announce, job) if job.lease is not None else None
+            call, asynchronous = isolated.call_of(job, begun)
             runner, timeout = isolated_runner(), isolated.within(job.metric)
         try:
             job.task = runner.start(
@@ -109,6 +111,14 @@ class Settling:
         except RuntimeError as error:  # no thread for the watchdog, or the interpreter is going down
             self._landed(job)
             self.settle(job, job.all_names(Score(status=ScoreStatus.FAILED, reason=str(error))), job.attempts, None)
+
+    def announce(self, job: Job) -> None:
+        """Say that it runs, once an attempt."""
+        running = Score(status=ScoreStatus.RUNNING)
+        with job.lock:
+            if not job.settled and not job.announced:
+                job.announced = True
+                self.say(job, job.all_names(running), job.attempts + 1, None)
 
     def _finished(self, job: Job, runner: Runner, outcome: Outcome[Attempt]) -> None:
         self._landed(job)

@@ -315,7 +315,7 @@ def _has_lapsed(driver: sqlite3.Connection, found: _Found, owner: str, at: Momen
         if found.journal == owner or (found.state == "live" and since <= (found.seen_at or 0) <= until):
             return False
         why = f"{found.journal or 'its process'} was not heard of for longer than its lease"
-        return lose(driver, found.id, found.lost, why, at.now)
+        return lose(driver, found.id, found.lost, found.status, why, at.now)
     if not found.owner or found.owner == owner or at.now <= (found.lease_until or 0) <= at.absurd:
         return False
-    return lose(driver, found.id, found.lost, f"{found.owner} did not renew its lease", at.now)
+    return lose(driver, found.id, found.lost, found.status, f"{found.owner} did not renew its lease", at.now)

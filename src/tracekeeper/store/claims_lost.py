@@ -1,8 +1,10 @@
 """What becomes of scores whose owner or producer is gone: dead, or silent for longer than its lease.
 
 A lost attempt is kept, marked as lapsed: whatever its owner still says of it is refused and counted. The score waits
-again, after a pause that grows, for somebody else; when it was lost ``MAX_LOST`` times it is failed, since a metric
-that takes its process down would otherwise take down one after the other.
+again, after a pause that grows, for somebody else, who runs it in a process of its own; when it was lost ``MAX_LOST``
+times while it ran it is failed, since a metric that takes its process down would otherwise take down one after the
+other. What its owner had not begun to run (as far as was said) counts as lost once at most: workers that are killed for
+other reasons never fail a score that did not run.
 """
 
 from __future__ import annotations
@@ -45,22 +47,36 @@ def pause(lost: int) -> int:
     return min(MAX_PAUSE, (1 << min(lost - 1, 30)) * 10**9)
 
 
-def lose(driver: sqlite3.Connection, score_id: int, lost: int, why: str, now: int) -> bool:
+def losses(lost: int, status: str) -> int:
+    """How often a score counts as lost after this loss.
+
+    Example
+    -------
+    >>> losses(0, "pending"), losses(1, "pending"), losses(1, "running")
+    (1, 1, 2)
+    """
+    return lost + 1 if status == "running" else max(1, lost)
+
+
+def lose(driver: sqlite3.Connection, score_id: int, lost: int, status: str, why: str, now: int) -> bool:
     """Take a score from an owner that lost it; whether it waits again (else it is failed).
 
     Parameters
     ----------
     lost:
         How often it was lost before.
+    status:
+        Its status: ``running``, or ``pending`` when its owner had not said that it began.
     why:
         What became of the owner.
     """
-    if lost + 1 >= MAX_LOST:
-        reason = f"its worker was lost {lost + 1} times while it ran (last: {why})"
+    count = losses(lost, status)
+    if status == "running" and count >= MAX_LOST:
+        reason = f"its worker was lost {count} times while it ran (last: {why})"
         driver.execute(sql.FAIL_LOST.text, (reason, now, score_id))
         return False
     driver.execute(sql.ARCHIVE_LAPSED.text, (why, now, score_id))
-    driver.execute(sql.LAPSE.text, (f"waits for another worker: {why}", now + pause(lost + 1), score_id))
+    driver.execute(sql.LAPSE.text, (f"waits for another worker: {why}", count, now + pause(count), score_id))
     return True
 
 
@@ -75,13 +91,14 @@ def has_lapsed(driver: sqlite3.Connection, owner: str, now: int, lease: int) -> 
 def reap(driver: sqlite3.Connection, owner: str, now: int, lease: int) -> Reaped:
     """See ``Store.reap``; in a write transaction."""
     freed = failed = 0
-    for score_id, lost, _, gone in driver.execute(sql.FIND_LAPSED.text, (now, now + 2 * lease, AT_ONCE)).fetchall():
-        waits = lose(driver, score_id, lost, f"{_who(driver, gone)} did not renew its lease", now)
+    found = driver.execute(sql.FIND_LAPSED.text, (now, now + 2 * lease, AT_ONCE)).fetchall()
+    for score_id, lost, status, gone in found:
+        waits = lose(driver, score_id, lost, status, f"{_who(driver, gone)} did not renew its lease", now)
         freed, failed = freed + waits, failed + (not waits)
     for journal_id, name in driver.execute(sql.SILENT_RUNNING.text, (owner, now - lease, now + lease)).fetchall():
         why = f"{_who(driver, name)} was not heard of for longer than its lease"
-        for score_id, lost, *_ in driver.execute(sql.FIND_RUNNING.text, (journal_id,)).fetchall():
-            waits = lose(driver, score_id, lost, why, now)
+        for score_id, lost, status, _ in driver.execute(sql.FIND_RUNNING.text, (journal_id,)).fetchall():
+            waits = lose(driver, score_id, lost, status, why, now)
             freed, failed = freed + waits, failed + (not waits)
     return Reaped(freed, failed)
 
@@ -93,8 +110,8 @@ def interrupt(driver: sqlite3.Connection, journal_id: int, name: str, now: int) 
     begun = driver.execute(sql.FIND_OWNED.text, (name,)).fetchall()
     begun += driver.execute(sql.FIND_RUNNING.text, (journal_id,)).fetchall()
     why = f"{_who(driver, name)} ended" if begun else ""
-    for score_id, lost, *_ in begun:
-        lose(driver, score_id, lost, why, now)
+    for score_id, lost, status, _ in begun:
+        lose(driver, score_id, lost, status, why, now)
     driver.execute(claim_statements.REMOVE_WORKER.text, (name,))
     return failed + len(begun) + int(driver.execute(sql.FREE_REST.text, (journal_id,)).rowcount)
 

@@ -92,12 +92,12 @@ LAPSE: Final = hot(
             "journal_id": null(),
             "started_at": null(),
             "reason": p("why"),
-            "lost": score.c.lost + ONE,
+            "lost": p("lost_"),
             "available_at": p("available"),
         }
     )
     .where(score.c.id == p("row")),
-    *("why", "available", "row"),
+    *("why", "lost_", "available", "row"),
 )
 """A score waits to be claimed again after its owner lost it."""
 

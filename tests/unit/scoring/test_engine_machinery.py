@@ -12,7 +12,7 @@ import pytest
 
 from tracekeeper.configuration import configure
 from tracekeeper.judging import metric
-from tracekeeper.scoring import draining, engine, jobs, memory
+from tracekeeper.scoring import draining, jobs, memory
 from tracekeeper.scoring.stored import StoredRecord
 from tracekeeper.types import Score
 

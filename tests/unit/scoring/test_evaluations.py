@@ -419,8 +419,9 @@ def test_an_apps_own_mask_holds_for_the_arguments_of_its_inline_metrics(keeper: 
 
 
 def test_show_names_evaluations_and_shows_what_was_asked_and_all_attempts(
-    keeper: Any, capsys: pytest.CaptureFixture[str]
+    keeper: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     record = record_of(judged)
     evaluation = only(record).evaluation
     assert keeper.ship(30) is None

@@ -130,6 +130,7 @@ def test_what_is_lost_too_often_fails_with_the_reason(store: Store, journal: Wri
         worker = Writer(store, f"w{number}")
         claim = only(store.claim(f"w{number}", METRICS, now_ns=now, **CLAIM))
         assert (claim.attempt, claim.lost) == (number, number - 1)
+        worker.apply(scores=[score(write, status="running", local=False, attempt=number, started=now)])
         lapsed = now + 31 * SECOND
         assert store.reap(lapsed, LEASE) == (Reaped(1, 0) if number < MAX_LOST else Reaped(0, 1))
         now = the_score(store, write).available_at or lapsed
@@ -144,6 +145,18 @@ def test_what_is_lost_too_often_fails_with_the_reason(store: Store, journal: Wri
     assert store.take("j", [wanted(write)], lease=LEASE, now_ns=now) == [], "it came to a result: that one"
     again = only(store.take("j", [wanted(write)], lease=LEASE, again=True, now_ns=now))
     assert (again.attempt, again.lost) == (4, 1), "it still runs in a process of its own"
+
+
+def test_what_never_ran_is_not_failed_however_often_its_workers_are_lost(store: Store, journal: Writer) -> None:
+    write = waiting(journal)
+    now = NOW
+    for number in range(1, 3 * MAX_LOST):
+        claim = only(store.claim(f"w{number}", METRICS, now_ns=now, **CLAIM))
+        assert (claim.attempt, claim.lost) == (number, min(number - 1, 1))
+        assert store.reap(now + 31 * SECOND, LEASE) == Reaped(1, 0)
+        now += 31 * SECOND + SECOND
+    row = the_score(store, write)
+    assert (row.status, row.owner, row.lost) == ("pending", "", 1)
 
 
 def test_what_a_silent_producer_was_running_is_freed(store: Store, journal: Writer, worker: Writer) -> None:
