@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from tracekeeper.reading.alerts import alerts
     from tracekeeper.reading.rescoring import Rescored, rescore
     from tracekeeper.reading.rule_list import rules
-    from tracekeeper.scoring.alerts import Alert, alert
+    from tracekeeper.scoring.alerts.alert import Alert, alert
     from tracekeeper.scoring.app import App, app
     from tracekeeper.scoring.completed import as_completed
     from tracekeeper.scoring.guards.namespace import guard
     from tracekeeper.scoring.log_record import log_record
     from tracekeeper.scoring.record import Record
     from tracekeeper.scoring.recording import Recording, recording
-    from tracekeeper.scoring.rules import Rule, rule
+    from tracekeeper.scoring.rules.rule import Rule, rule
     from tracekeeper.scoring.watching import on_error, on_score
     from tracekeeper.tracing import Span, current_span, span, trace
     from tracekeeper.types import (
@@ -72,9 +72,9 @@ _HOMES = {
     ),
     "tracekeeper.reading.alerts": ("alerts",),
     "tracekeeper.reading.rescoring": ("Rescored", "rescore"),
-    "tracekeeper.scoring.alerts": ("Alert", "alert"),
+    "tracekeeper.scoring.alerts.alert": ("Alert", "alert"),
     "tracekeeper.reading.rule_list": ("rules",),
-    "tracekeeper.scoring.rules": ("Rule", "rule"),
+    "tracekeeper.scoring.rules.rule": ("Rule", "rule"),
     "tracekeeper.tracing": ("Span", "current_span", "span", "trace"),
     "tracekeeper.types": (
         "Blocked",

@@ -17,16 +17,16 @@ from typing import Any
 from tests.support import programs
 
 import tracekeeper as tk
-from tracekeeper.scoring import deliveries
-from tracekeeper.scoring.alert_checks import check_alerts
+from tracekeeper.scoring.alerts import deliveries
+from tracekeeper.scoring.alerts.checks import check_alerts
 from tracekeeper.testing import temporary_keeper
 from tracekeeper.types import faults
 
 CHECKS = """
     import sys
     import tracekeeper as tk
-    from tracekeeper.scoring import deliveries
-    from tracekeeper.scoring.alert_checks import check_alerts
+    from tracekeeper.scoring.alerts import deliveries
+    from tracekeeper.scoring.alerts.checks import check_alerts
     from tracekeeper.tracing import runtime
     from tracekeeper.types import faults
 
@@ -43,14 +43,14 @@ CHECKS = """
 
 DIES = """
     import tracekeeper as tk
-    from tracekeeper.scoring.alert_checks import check_alerts
+    from tracekeeper.scoring.alerts.checks import check_alerts
     from tracekeeper.tracing import runtime
     from tracekeeper.types import faults
 
     tk.configure(directory="data")
     faults.arm({point!r}, faults.killing())
     check_alerts(runtime.keeper())
-    from tracekeeper.scoring import deliveries
+    from tracekeeper.scoring.alerts import deliveries
     deliveries.wait(30)
     print("alive", flush=True)
 """
@@ -175,7 +175,7 @@ def test_killed_after_it_sent_and_before_it_wrote_that_down_it_is_sent_again_by_
 ENDS = """
     import sys
     import tracekeeper as tk
-    from tracekeeper.scoring.alert_checks import check_alerts
+    from tracekeeper.scoring.alerts.checks import check_alerts
     from tracekeeper.tracing import runtime
 
     tk.configure(directory="data")

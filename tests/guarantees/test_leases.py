@@ -16,7 +16,7 @@ from tests.support import programs, spans
 from tests.support.claiming import METRICS, result
 from tests.support.rows import Writer, birth, record
 
-from tracekeeper.store.claims import Claim
+from tracekeeper.store.claims.claims import Claim
 from tracekeeper.store.store import Store
 from tracekeeper.testing import temporary_keeper
 

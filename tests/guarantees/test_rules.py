@@ -17,7 +17,7 @@ from tests.support import programs
 from tests.support.rows import SECOND, Writer, record
 
 import tracekeeper as tk
-from tracekeeper.scoring.rule_application import apply_rules
+from tracekeeper.scoring.rules.application import apply_rules
 from tracekeeper.testing import temporary_keeper
 
 ROUNDS = 10 if FULL else 2
@@ -30,7 +30,7 @@ HALUEVAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "halueval" 
 APPLIES = """
 import random, sys, time
 import tracekeeper as tk
-from tracekeeper.scoring import rule_application
+from tracekeeper.scoring.rules import application as rule_application
 from tracekeeper.tracing import runtime
 from tracekeeper.types import StoreError, faults
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.support import programs
 
-from tracekeeper.scoring.webhooks import sign
+from tracekeeper.scoring.alerts.webhooks import sign
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "alerts.md"
 PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.support.rows import SECOND, START, Writer, birth, key_of, record, score
 
-from tracekeeper.store.claims import Claim, Wanted
+from tracekeeper.store.claims.claims import Claim, Wanted
 from tracekeeper.store.results import ScoreRow
 from tracekeeper.store.rows import SpanWrite
 from tracekeeper.store.store import Store

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from tests.support.rows import SECOND
 
-from tracekeeper.store.claims_lost import PROCESS_ENDED, Reaped
+from tracekeeper.store.claims.losses import PROCESS_ENDED, Reaped
 
 BEGIN = 1_700_000_000 * SECOND
 LEASE, WITHIN = 30 * SECOND, 300 * SECOND

@@ -18,8 +18,9 @@ from tracekeeper.cli.output import add_json, print_table, require_data, seconds
 from tracekeeper.reading.alerts import alerts
 from tracekeeper.reading.columns import json_text
 from tracekeeper.reading.fresh import fresh
-from tracekeeper.scoring import alert_checks, deliveries
-from tracekeeper.scoring.alerts import MEASURES, Alert, alert, named
+from tracekeeper.scoring.alerts import checks as alert_checks
+from tracekeeper.scoring.alerts import deliveries
+from tracekeeper.scoring.alerts.alert import MEASURES, Alert, alert, named
 from tracekeeper.types import ConfigurationError
 
 EXAMPLES = """\

@@ -20,7 +20,7 @@ from tracekeeper.reading.columns import json_text
 from tracekeeper.reading.fresh import fresh
 from tracekeeper.reading.rule_list import budget_of, rules, state_of
 from tracekeeper.render import format_duration, format_time, plural, render_key_values
-from tracekeeper.scoring.rules import Rule, gone, rule
+from tracekeeper.scoring.rules.rule import Rule, gone, rule
 from tracekeeper.types import ConfigurationError, MetricError
 
 EXAMPLES = """\

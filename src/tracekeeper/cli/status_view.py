@@ -8,7 +8,7 @@ from typing import Any
 from tracekeeper.reading.fresh import dropped_line
 from tracekeeper.reading.receipts import counts_text
 from tracekeeper.render import format_cost, format_duration, format_time, plural, render_table, show
-from tracekeeper.scoring.alert_checks import amount
+from tracekeeper.scoring.alerts.checks import amount
 
 Found = dict[str, Any]
 

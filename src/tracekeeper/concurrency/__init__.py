@@ -11,8 +11,8 @@ from tracekeeper.concurrency.outcome import Outcome, OutcomeStatus, RunningCall
 from tracekeeper.concurrency.shapes import describe, is_async, is_awaitable
 
 if TYPE_CHECKING:
-    from tracekeeper.concurrency.child import tell
-    from tracekeeper.concurrency.processes import ProcessCall, ProcessOutcome, ProcessPool
+    from tracekeeper.concurrency.processes.child import tell
+    from tracekeeper.concurrency.processes.pool import ProcessCall, ProcessOutcome, ProcessPool
     from tracekeeper.concurrency.runner import Runner
     from tracekeeper.concurrency.task import Task
 
@@ -42,11 +42,11 @@ def __getattr__(name: str) -> Any:
 
         return Task
     if name in ("ProcessCall", "ProcessOutcome", "ProcessPool"):
-        from tracekeeper.concurrency import processes
+        from tracekeeper.concurrency.processes import pool as processes
 
         return getattr(processes, name)
     if name == "tell":
-        from tracekeeper.concurrency.child import tell
+        from tracekeeper.concurrency.processes.child import tell
 
         return tell
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

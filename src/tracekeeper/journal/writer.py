@@ -196,7 +196,9 @@ class Journal(Placer):
                 if job is None and (chunk is not None or start < 0):
                     job = Job(payload, chunk, start, sequence)
                 kept = self._write_carefully(job) if job is not None else True
-            except BaseException:  # a second one, before the job was made: once more (`_write_carefully` sees to its own)
+            except (
+                BaseException
+            ):  # a second one, before the job was made: once more (`_write_carefully` sees to its own)
                 if job is None and (chunk is not None or start < 0):
                     job = Job(payload, chunk, start, sequence)
                     self._write_carefully(job)

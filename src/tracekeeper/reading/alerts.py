@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from tracekeeper.reading.columns import Column, time_of
 from tracekeeper.reading.tables import Table
 from tracekeeper.render import format_duration, format_time, show
-from tracekeeper.scoring.alert_checks import amount
-from tracekeeper.scoring.alerts import all_alerts
+from tracekeeper.scoring.alerts.alert import all_alerts
+from tracekeeper.scoring.alerts.checks import amount
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from tracekeeper.scoring.alerts import Alert
+    from tracekeeper.scoring.alerts.alert import Alert
 
 
 def alerts() -> Table[Alert]:

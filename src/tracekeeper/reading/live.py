@@ -17,13 +17,13 @@ from tracekeeper.configuration.settings import base_settings
 from tracekeeper.reading.accounts import status
 from tracekeeper.reading.fresh import TIMEOUT
 from tracekeeper.scoring import snapshot
-from tracekeeper.scoring.alerts import all_alerts
+from tracekeeper.scoring.alerts.alert import all_alerts
 from tracekeeper.tracing import runtime
 from tracekeeper.types import StoreError
 
 if TYPE_CHECKING:
-    from tracekeeper.store.claims import WaitingRow, WorkerRow
-    from tracekeeper.store.rules import RuleRow, Spent
+    from tracekeeper.store.claims.claims import WaitingRow, WorkerRow
+    from tracekeeper.store.rules.definitions import RuleRow, Spent
     from tracekeeper.store.store import Store
 
 WAITING_SHOWN = 50

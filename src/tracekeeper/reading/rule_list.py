@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tracekeeper.reading.columns import Column
 from tracekeeper.reading.tables import Table
-from tracekeeper.scoring.rules import Rule
+from tracekeeper.scoring.rules.rule import Rule
 from tracekeeper.tracing import runtime
 
 

@@ -32,7 +32,7 @@ from tracekeeper.types.faults import point
 if TYPE_CHECKING:
     from tracekeeper.judging import Metric
     from tracekeeper.scoring.stored import StoredRecord
-    from tracekeeper.store.claims import Claim
+    from tracekeeper.store.claims.claims import Claim
     from tracekeeper.tracing.keeper import Keeper
 
 T = TypeVar("T")

@@ -85,7 +85,8 @@ def write(engine: Engine) -> None:
         _wake_at(engine, state, state.at + EVERY)
         return
     held_up = sum(sum(runner.abandoned()) for runner in (scoring_runner(), inline_runner()))
-    says = (journal.name, len(engine.open), sum(engine.settled.values()), engine.errors, held_up)
+    said_open = len(engine.open)
+    says = (journal.name, said_open, sum(engine.settled.values()), engine.errors, held_up)
     if says == state.says and not engine.open and not held_up:
         return
     path = folder(engine.keeper.directory) / f"{journal.name}.json"
@@ -96,8 +97,9 @@ def write(engine: Engine) -> None:
     except Exception as error:  # noqa: BLE001  a full disk, a call that ended while it was looked at: only a view is lost
         log.debug("tracekeeper cannot say what this process is at: %r", error)
     state.at, state.path, state.says = time.monotonic(), path, says
-    if engine.open or held_up:  # its end must be said too, and nobody else makes the thread look then
-        _wake_at(engine, state, state.at + (EVERY if engine.open else AGAIN))
+    # By what was said, not by what is open now: its end must be said too, and nobody else makes the thread look then.
+    if said_open or held_up:
+        _wake_at(engine, state, state.at + (EVERY if said_open else AGAIN))
 
 
 def folder(directory: Path) -> Path:

@@ -18,7 +18,7 @@ from tracekeeper.types import MetricMode, ScoreStatus
 
 if TYPE_CHECKING:
     from tracekeeper.judging import Metric
-    from tracekeeper.store.claims import Claim, Wanted
+    from tracekeeper.store.claims.claims import Claim, Wanted
     from tracekeeper.tracing.keeper import Keeper
 
 T = TypeVar("T")
@@ -85,7 +85,7 @@ class Taker:
 
     def _lacking(self, todo: Sequence[Todo], again: bool) -> list[Todo]:
         """What has no result, so far as reading tells: most of the time nothing needs to be claimed."""
-        from tracekeeper.store.claims import never_came_to_a_result
+        from tracekeeper.store.claims.claims import never_came_to_a_result
 
         known: dict[_Key, Any] = {}
         for row in self.keeper.store().scores_by_key([(each.row.trace_id, each.row.span_id) for each in todo]):
@@ -114,7 +114,7 @@ def _key(each: Todo, name: str) -> _Key:
 
 
 def _wanted(each: Todo, name: str, app_id: int | None, priority: int | None, mode: MetricMode | None) -> Wanted:
-    from tracekeeper.store.claims import Wanted
+    from tracekeeper.store.claims.claims import Wanted
 
     metric = each.metric
     default = MetricMode.DEFERRED if metric.mode is MetricMode.DEFERRED else MetricMode.BACKGROUND

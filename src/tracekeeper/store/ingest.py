@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from tracekeeper.journal.frames import Definition, ItemFrame
-from tracekeeper.store import claims_lost, score_statements, scores
+from tracekeeper.store import score_statements, scores
 from tracekeeper.store import statements as sql
+from tracekeeper.store.claims import losses as claims_lost
 from tracekeeper.store.errors import StaleCursor
 from tracekeeper.store.rows import Applied, Batch
 from tracekeeper.store.span_rows import text_of

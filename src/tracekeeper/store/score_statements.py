@@ -2,8 +2,8 @@
 
 ``BEAR`` makes a pending or skipped one, ``REPLACE`` settles it (with ``ARCHIVE`` before and ``KEEP_EARLIER`` after, for
 attempts that are not the last). Who may do that is decided by the row's owner: see ``may_write``. How a score gets an
-owner and loses it is in ``claim_statements`` and ``lost_statements``. But for ``scores.settle_overdue`` nothing else in
-this package writes the status of a score.
+owner and loses it is in ``claims.statements`` and ``claims.loss_statements``. But for ``scores.settle_overdue`` nothing
+else in this package writes the status of a score.
 """
 
 from __future__ import annotations

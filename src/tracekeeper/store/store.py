@@ -14,18 +14,19 @@ from collections.abc import Collection, Iterable, Iterator
 from sqlalchemy import ColumnElement, Connection, update
 from sqlalchemy.dialects.sqlite import insert
 
-from tracekeeper.store import claims_lost, definitions, leaderboard, queries, results, schema, scores, tables, targets
-from tracekeeper.store.alerts import Alerts
-from tracekeeper.store.claims_store import Claiming
+from tracekeeper.store import definitions, leaderboard, queries, results, schema, scores, tables, targets
+from tracekeeper.store.alerts.alerts import Alerts
+from tracekeeper.store.claims import losses as claims_lost
+from tracekeeper.store.claims.claiming import Claiming
+from tracekeeper.store.claims.counts import LeaseCounts, lease_counts
 from tracekeeper.store.connections import Connections, driver_of
 from tracekeeper.store.errors import StoreLocked
 from tracekeeper.store.filter import Node, parse
 from tracekeeper.store.filter.compile import compile_node
 from tracekeeper.store.ingest import Apps, Ingest
-from tracekeeper.store.lease_counts import LeaseCounts, lease_counts
 from tracekeeper.store.results import JournalRow
 from tracekeeper.store.rows import Applied, Batch
-from tracekeeper.store.rule_store import RuleStore
+from tracekeeper.store.rules.rule_store import RuleStore
 from tracekeeper.store.search import index_pending
 from tracekeeper.types import StoreError, faults
 

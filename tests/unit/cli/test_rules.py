@@ -10,7 +10,7 @@ from tests.support.rows import Writer, record
 from tests.unit.cli.conftest import Run
 
 import tracekeeper as tk
-from tracekeeper.scoring.rule_application import apply_rules
+from tracekeeper.scoring.rules.application import apply_rules
 
 METRIC = "tests.support.judges:short"
 

@@ -20,7 +20,9 @@ from typing import Any
 import pytest
 from tests.support import hazards, programs
 
-from tracekeeper.concurrency import ProcessCall, ProcessOutcome, ProcessPool, processes, processes_start
+from tracekeeper.concurrency import ProcessCall, ProcessOutcome, ProcessPool
+from tracekeeper.concurrency.processes import pool as processes
+from tracekeeper.concurrency.processes import start as processes_start
 from tracekeeper.types import faults
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and process groups")
@@ -372,11 +374,12 @@ def test_nothing_is_left_open(pool: ProcessPool) -> None:
 PROGRAM = """
     import os, pickle, sys, threading
     from tests.support import hazards
-    from tracekeeper.concurrency import ProcessCall, ProcessPool, processes_start
+    from tracekeeper.concurrency import ProcessCall, ProcessPool
+    from tracekeeper.concurrency.processes import start as processes_start
     changes = {{"refused": "_SETSIG = 9999", "backstop": "_SETSIG, child.BACKSTOP = 9999, 0.5"}}
     processes_start.LIFELINE = "thread" if {lifeline!r} == "thread" else "signal"
     if change := changes.get({lifeline!r}):
-        boot = "import tracekeeper.concurrency.child as child; child." + change + "; main(hello)"
+        boot = "import tracekeeper.concurrency.processes.child as child; child." + change + "; main(hello)"
         processes_start._BOOT = processes_start._BOOT.replace("main(hello)", boot)
     pool, numbers = ProcessPool(limit=lambda: 8), []
     def run(function, *arguments, timeout=600.0):
@@ -475,7 +478,7 @@ def test_a_late_deadline_does_not_reach_the_next_call(pool: ProcessPool, monkeyp
 
 
 def test_a_call_tells_before_it_is_over(pool: ProcessPool) -> None:
-    from tracekeeper.concurrency.child import tell
+    from tracekeeper.concurrency.processes.child import tell
 
     told: list[Any] = []
     tell("nobody listens in this process")

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 import tracekeeper as tk
-from tracekeeper.scoring.alert_checks import check_alerts, decide, is_due
-from tracekeeper.store.alerts import AlertRow, EventRow, Looked
-from tracekeeper.store.measures import Figure
+from tracekeeper.scoring.alerts.checks import check_alerts, decide, is_due
+from tracekeeper.store.alerts.alerts import AlertRow, EventRow, Looked
+from tracekeeper.store.alerts.measures import Figure
 from tracekeeper.tracing.keeper import Keeper
 
 SECOND = 10**9

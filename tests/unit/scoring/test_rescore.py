@@ -14,7 +14,7 @@ from tests.support import programs
 import tracekeeper as tk
 from tracekeeper.journal.frames import ScoreFrame
 from tracekeeper.scoring.rescoring import score_stored
-from tracekeeper.store.claims import Wanted
+from tracekeeper.store.claims.claims import Wanted
 from tracekeeper.store.rows import Batch
 from tracekeeper.tracing import runtime
 from tracekeeper.types import ScoreStatus

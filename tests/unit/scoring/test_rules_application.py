@@ -12,8 +12,8 @@ from tests.support.rows import SECOND, Writer, end, key_of, record, score, span_
 
 import tracekeeper as tk
 from tracekeeper.journal.frames import ScoreFrame
-from tracekeeper.scoring import rule_application
-from tracekeeper.scoring.rule_application import Applied, apply_rules
+from tracekeeper.scoring.rules import application as rule_application
+from tracekeeper.scoring.rules.application import Applied, apply_rules
 from tracekeeper.store.results import ScoreRow
 from tracekeeper.store.rows import SpanWrite
 from tracekeeper.store.store import Store

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracekeeper.scoring.budgets import UNKNOWN_OPEN, Budget, OnHold
-from tracekeeper.scoring.rule_sampling import is_sampled
+from tracekeeper.scoring.rules.budgets import UNKNOWN_OPEN, Budget, OnHold
+from tracekeeper.scoring.rules.sampling import is_sampled
 
 
 class Money(NamedTuple):

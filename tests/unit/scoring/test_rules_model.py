@@ -15,9 +15,9 @@ from tests.support import judges
 from tests.support.rows import SECOND, Writer, end, record, start
 
 import tracekeeper as tk
-from tracekeeper.scoring import rule_application
-from tracekeeper.scoring.rule_application import apply_rules
-from tracekeeper.scoring.rule_sampling import is_sampled
+from tracekeeper.scoring.rules import application as rule_application
+from tracekeeper.scoring.rules.application import apply_rules
+from tracekeeper.scoring.rules.sampling import is_sampled
 from tracekeeper.store.rows import SpanWrite
 from tracekeeper.testing import temporary_keeper
 from tracekeeper.types import faults

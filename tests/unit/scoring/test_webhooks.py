@@ -22,11 +22,11 @@ import pytest
 from tests.support import programs
 
 import tracekeeper as tk
-from tracekeeper.scoring import addresses, deliveries, webhooks
-from tracekeeper.scoring.addresses import PrivateAddressError, why_private
-from tracekeeper.scoring.alert_checks import check_alerts
-from tracekeeper.scoring.webhooks import Answer, send, target_of
-from tracekeeper.store.alerts import AlertRow, EventRow
+from tracekeeper.scoring.alerts import addresses, deliveries, webhooks
+from tracekeeper.scoring.alerts.addresses import PrivateAddressError, why_private
+from tracekeeper.scoring.alerts.checks import check_alerts
+from tracekeeper.scoring.alerts.webhooks import Answer, send, target_of
+from tracekeeper.store.alerts.alerts import AlertRow, EventRow
 from tracekeeper.tracing.keeper import Keeper
 
 SECOND = 10**9
@@ -506,7 +506,7 @@ def test_looking_after_alerts_loads_neither_http_nor_tls(tmp_path: Path) -> None
         tk.log_record(input="q", output="a")
         tk.flush()
         before = set(sys.modules)
-        from tracekeeper.scoring.alert_checks import check_alerts
+        from tracekeeper.scoring.alerts.checks import check_alerts
         from tracekeeper.tracing import runtime
         check_alerts(runtime.keeper())
         print(sorted({"http.client", "ssl"} & (set(sys.modules) - before)))

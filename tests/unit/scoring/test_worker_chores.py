@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 import tracekeeper as tk
-from tracekeeper.scoring import alert_checks, rule_application
+from tracekeeper.scoring.alerts import checks as alert_checks
 from tracekeeper.scoring.engine import engine_for
+from tracekeeper.scoring.rules import application as rule_application
 from tracekeeper.scoring.worker.chores import Chores
 
 

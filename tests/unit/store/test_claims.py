@@ -10,7 +10,7 @@ from tests.support.rows import SECOND, Writer, birth, record, score
 
 from tracekeeper.journal.frames import ScoreFrame
 from tracekeeper.store import ingest
-from tracekeeper.store.claims_lost import Reaped
+from tracekeeper.store.claims.losses import Reaped
 from tracekeeper.store.store import Store
 
 CLAIM: dict[str, Any] = {"limit": 10, "lease": LEASE}

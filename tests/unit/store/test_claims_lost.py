@@ -8,9 +8,11 @@ import pytest
 from tests.support.claiming import LEASE, METRICS, NOW, hear, result, the_score, waiting, wanted
 from tests.support.rows import SECOND, Writer, birth, record, score
 
-from tracekeeper.store import claim_statements, ingest, lost_statements, statements
-from tracekeeper.store.claims import Claim
-from tracekeeper.store.claims_lost import MAX_LOST, Reaped
+from tracekeeper.store import ingest, statements
+from tracekeeper.store.claims import loss_statements as lost_statements
+from tracekeeper.store.claims import statements as claim_statements
+from tracekeeper.store.claims.claims import Claim
+from tracekeeper.store.claims.losses import MAX_LOST, Reaped
 from tracekeeper.store.connections import driver_of
 from tracekeeper.store.results import ScoreRow
 from tracekeeper.store.store import Store

@@ -21,7 +21,7 @@ from tests.support.rows import SECOND, Writer, birth, record
 
 from tracekeeper.journal.frames import ScoreFrame
 from tracekeeper.store import ingest
-from tracekeeper.store.claims import Claim
+from tracekeeper.store.claims.claims import Claim
 from tracekeeper.store.store import Store
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from tests.support.rows import SECOND, START, Writer, record, score
 
+from tracekeeper.store.alerts.measures import Figure, Question, measure
 from tracekeeper.store.connections import driver_of
-from tracekeeper.store.measures import Figure, Question, measure
 from tracekeeper.store.store import Store
 
 MINUTE = 60 * SECOND

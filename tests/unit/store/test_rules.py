@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from tests.support.rows import SECOND, Writer, record
 
-from tracekeeper.store import rule_looks
 from tracekeeper.store.errors import StoreLocked
 from tracekeeper.store.filter import parse
-from tracekeeper.store.rule_looks import Look
-from tracekeeper.store.rule_rounds import KNOWN, SPANS, Counts, Wish
-from tracekeeper.store.rules import RuleRow, day_of
+from tracekeeper.store.rules import looks as rule_looks
+from tracekeeper.store.rules.definitions import RuleRow, day_of
+from tracekeeper.store.rules.looks import Look
+from tracekeeper.store.rules.rounds import KNOWN, SPANS, Counts, Wish
 from tracekeeper.store.store import Store
 
 DAY = 86_400 * SECOND

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from tracekeeper.concurrency.processes_outcome import ProcessCall
+from tracekeeper.concurrency.processes.outcome import ProcessCall
 from tracekeeper.configuration.settings import base_settings
 from tracekeeper.judging import Metric, RecordView
 from tracekeeper.scoring import isolated

@@ -83,7 +83,7 @@ class Chores:
     # first call.
 
     def _rules(self, store: Store) -> None:
-        from tracekeeper.scoring.rule_application import apply_rules
+        from tracekeeper.scoring.rules.application import apply_rules
 
         ruled = apply_rules(self.claimer.keeper)
         self.more = ruled.more and not self.claimer.closing
@@ -91,7 +91,7 @@ class Chores:
             self.claimer.wake()
 
     def _alerts(self, store: Store) -> None:
-        from tracekeeper.scoring.alert_checks import check_alerts
+        from tracekeeper.scoring.alerts.checks import check_alerts
 
         check_alerts(self.claimer.keeper)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tracekeeper.scoring.stored import StoredRecord
     from tracekeeper.scoring.worker.claimer import Claimer
     from tracekeeper.scoring.worker.registered import Key
-    from tracekeeper.store.claims import Claim
+    from tracekeeper.store.claims.claims import Claim
     from tracekeeper.store.store import Store
 
 OnScore = Callable[[Source, Score], object]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tracekeeper.scoring.engine import Engine
     from tracekeeper.scoring.jobs import Job
     from tracekeeper.scoring.worker.claimed import OnScore
-    from tracekeeper.store.claims import Claim
+    from tracekeeper.store.claims.claims import Claim
     from tracekeeper.store.store import Store
 
 log = logging.getLogger("tracekeeper")

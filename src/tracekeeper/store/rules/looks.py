@@ -2,7 +2,7 @@
 
 A *look* reads the next records behind a rule's cursor, and those that it had put off, and says of each: it matches, it
 does not, or it cannot be decided yet. Nothing is written here. What is decided upon a look is written by a round (see
-``rule_rounds``), which is refused if anybody has moved the rule's cursor since: so a look may be as old as it likes.
+``rules.rounds``), which is refused if anybody has moved the rule's cursor since: so a look may be as old as it likes.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from sqlalchemy import ColumnElement, Connection, and_, exists, func, literal, n
 from tracekeeper.store.filter import Node
 from tracekeeper.store.filter.compile import compile_node
 from tracekeeper.store.queries import AT_ONCE
-from tracekeeper.store.rule_rounds import NEVER
-from tracekeeper.store.rules import RuleRow, Spent, spent
+from tracekeeper.store.rules.definitions import RuleRow, Spent, spent
+from tracekeeper.store.rules.rounds import NEVER
 from tracekeeper.store.search.schema import search_cursor, search_deferred
 from tracekeeper.store.tables import record, rule, rule_session, rule_wait, score, span
 from tracekeeper.types import SpanStatus

@@ -21,7 +21,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
-from tracekeeper.concurrency.processes_channel import Channel
+from tracekeeper.concurrency.processes.channel import Channel
 
 INHERIT = hasattr(socket, "socketpair") and os.name == "posix"
 """Whether a child inherits its end of the connection; elsewhere it connects to a port of this machine."""
@@ -33,7 +33,7 @@ _BOOT = (
     "import json, sys\n"
     "hello = json.loads(sys.stdin.buffer.readline())\n"
     "sys.path[:] = hello['path']\n"
-    "from tracekeeper.concurrency.child import main\n"
+    "from tracekeeper.concurrency.processes.child import main\n"
     "main(hello)\n"
 )
 

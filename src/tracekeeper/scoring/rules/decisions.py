@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from tracekeeper.scoring.rule_sampling import is_sampled, key_of
+from tracekeeper.scoring.rules.sampling import is_sampled, key_of
 from tracekeeper.types import ScoreStatus
 
 if TYPE_CHECKING:
-    from tracekeeper.scoring.budgets import Budget
-    from tracekeeper.scoring.rule_plans import Plan, PlannedMetric
-    from tracekeeper.store.rule_looks import Candidate, IdleSession
-    from tracekeeper.store.rule_rounds import Counts, Known, Round, Wish
+    from tracekeeper.scoring.rules.budgets import Budget
+    from tracekeeper.scoring.rules.plans import Plan, PlannedMetric
+    from tracekeeper.store.rules.looks import Candidate, IdleSession
+    from tracekeeper.store.rules.rounds import Counts, Known, Round, Wish
 
 NOT_SAMPLED = "not sampled"
 BUSY_AGAIN = 30 * 10**9

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from tracekeeper.scoring.rule_plans import PlannedMetric, plan_of
-from tracekeeper.scoring.rule_sampling import is_sampled, key_of
+from tracekeeper.scoring.rules.plans import PlannedMetric, plan_of
+from tracekeeper.scoring.rules.sampling import is_sampled, key_of
 
 if TYPE_CHECKING:
-    from tracekeeper.store.rules import RuleRow
+    from tracekeeper.store.rules.definitions import RuleRow
     from tracekeeper.tracing.keeper import Keeper
 
 

@@ -16,7 +16,7 @@ from tracekeeper.store.filter.nodes import And, Compare, Not, OneOf, Or, Presenc
 from tracekeeper.types import MetricError, TracekeeperError
 
 if TYPE_CHECKING:
-    from tracekeeper.store.rules import RuleRow
+    from tracekeeper.store.rules.definitions import RuleRow
 
 EVERYTHING = "*"
 """The filter of a rule that judges everything."""

@@ -1,4 +1,4 @@
-"""The statements about scores whose owner or producer is gone: see ``claims_lost``.
+"""The statements about scores whose owner or producer is gone: see ``claims.losses``.
 
 ``LAPSE`` and ``FAIL_LOST`` take a score from an owner that lost it, ``ARCHIVE_LAPSED`` keeps what is known of that
 attempt. ``FREE_LAPSED``, ``FREE_REST`` and ``FAIL_LOCAL`` say what becomes of what a producer has left.
@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, exists, literal_column, null, or_, select, text, update
 from sqlalchemy.dialects.sqlite import insert
 
-from tracekeeper.store.claim_statements import ONE, OWN, PENDING, RUNNING, UNHELD, ZERO
+from tracekeeper.store.claims.statements import ONE, OWN, PENDING, RUNNING, UNHELD, ZERO
 from tracekeeper.store.score_statements import NOBODY
 from tracekeeper.store.statements import hot, p
 from tracekeeper.store.tables import OWNED, journal, score, score_attempt

@@ -14,15 +14,15 @@ import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from tracekeeper.scoring.budgets import Budget, OnHold
-from tracekeeper.scoring.rule_decisions import Decisions
-from tracekeeper.scoring.rule_plans import Plan, before, plan_of
+from tracekeeper.scoring.rules.budgets import Budget, OnHold
+from tracekeeper.scoring.rules.decisions import Decisions
+from tracekeeper.scoring.rules.plans import Plan, before, plan_of
 from tracekeeper.store.errors import StoreLocked
 from tracekeeper.types import TracekeeperError, faults
 
 if TYPE_CHECKING:
-    from tracekeeper.store.rule_looks import Due, Look
-    from tracekeeper.store.rules import RuleRow
+    from tracekeeper.store.rules.definitions import RuleRow
+    from tracekeeper.store.rules.looks import Due, Look
     from tracekeeper.store.store import Store
     from tracekeeper.tracing.keeper import Keeper
 

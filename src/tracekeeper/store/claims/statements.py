@@ -2,7 +2,7 @@
 
 ``CLAIM`` and ``CLAIM_OPEN`` give a waiting score an owner, ``BEGIN`` makes one that is claimed from its birth,
 ``REOPEN`` claims a final one anew, ``RENEW`` prolongs, ``RELEASE`` gives back. What takes a score from an owner is in
-``lost_statements``. See ``docs/design/leases.md`` for the states.
+``claims.loss_statements``. See ``docs/design/leases.md`` for the states.
 """
 
 from __future__ import annotations

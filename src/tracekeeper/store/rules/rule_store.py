@@ -11,11 +11,12 @@ from typing import Any, Protocol
 from sqlalchemy import Connection
 
 from tracekeeper.journal.frames import Definition
-from tracekeeper.store import rule_looks, rules
 from tracekeeper.store.filter import Node
 from tracekeeper.store.filter.compile import compile_node
-from tracekeeper.store.rule_rounds import Round
-from tracekeeper.store.rules import RuleRow, Spent, Target
+from tracekeeper.store.rules import definitions as rules
+from tracekeeper.store.rules import looks as rule_looks
+from tracekeeper.store.rules.definitions import RuleRow, Spent, Target
+from tracekeeper.store.rules.rounds import Round
 
 
 class Database(Protocol):

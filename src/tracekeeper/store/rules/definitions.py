@@ -1,6 +1,6 @@
 """Rules as they are stored: made, changed, listed, removed; what they have spent, and what a filter would give them.
 
-How a rule is applied to records is in ``rule_looks`` (what there is to decide) and ``rule_rounds`` (what is decided).
+How a rule is applied to records is in ``rules.looks`` (what there is to decide) and ``rules.rounds`` (what is decided).
 """
 
 from __future__ import annotations

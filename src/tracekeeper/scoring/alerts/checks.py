@@ -22,12 +22,12 @@ import uuid
 from typing import TYPE_CHECKING
 
 from tracekeeper.render import format_cost, format_duration, format_number
-from tracekeeper.scoring import deliveries
+from tracekeeper.scoring.alerts import deliveries
 from tracekeeper.store.filter.nodes import UNITS
 from tracekeeper.types import faults
 
 if TYPE_CHECKING:
-    from tracekeeper.store.alerts import AlertRow, Check, Looked
+    from tracekeeper.store.alerts.alerts import AlertRow, Check, Looked
     from tracekeeper.tracing.keeper import Keeper
 
 log = logging.getLogger("tracekeeper")
@@ -80,7 +80,7 @@ def is_due(row: AlertRow, now: int) -> bool:
 
 def decide(looked: Looked, now: int) -> Check:
     """What follows from what was measured."""
-    from tracekeeper.store.alerts import Check, NewEvent
+    from tracekeeper.store.alerts.alerts import Check, NewEvent
 
     row, figure = looked.alert, looked.figure
     state, since, why, event = row.state, row.since, figure.error, None

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection
 
 from tracekeeper.configuration.settings import base_settings
-from tracekeeper.store import claim_statements as sql
-from tracekeeper.store import claims, claims_lost
-from tracekeeper.store.claims import Claim, Moment, WaitingRow, Wanted, WorkerRow
-from tracekeeper.store.claims_lost import MAX_PAUSE, Reaped
+from tracekeeper.store.claims import claims
+from tracekeeper.store.claims import losses as claims_lost
+from tracekeeper.store.claims import statements as sql
+from tracekeeper.store.claims.claims import Claim, Moment, WaitingRow, Wanted, WorkerRow
+from tracekeeper.store.claims.losses import MAX_PAUSE, Reaped
 from tracekeeper.store.connections import driver_of
 from tracekeeper.types import faults
 

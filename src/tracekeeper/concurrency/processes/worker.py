@@ -17,10 +17,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from tracekeeper.concurrency import processes_start
-from tracekeeper.concurrency.child import ASK_WHERE
-from tracekeeper.concurrency.processes_outcome import ProcessCall, ProcessOutcome, ending, outcome_of, place_in
-from tracekeeper.concurrency.processes_start import Started
+from tracekeeper.concurrency.processes import start as processes_start
+from tracekeeper.concurrency.processes.child import ASK_WHERE
+from tracekeeper.concurrency.processes.outcome import ProcessCall, ProcessOutcome, ending, outcome_of, place_in
+from tracekeeper.concurrency.processes.start import Started
 from tracekeeper.concurrency.watchdog import watchdog
 from tracekeeper.types import faults
 

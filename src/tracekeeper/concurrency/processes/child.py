@@ -1,6 +1,6 @@
 """What runs in a worker process: it takes calls from the program that started it, one after the other.
 
-The process is a fresh interpreter (``processes_worker`` starts it): nothing of the program is run again, nothing of its
+The process is a fresh interpreter (``worker`` starts it): nothing of the program is run again, nothing of its
 memory is shared. User code runs here and may do anything, so whatever depends on this process's good will has a second
 footing in the kernel:
 
@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tracekeeper.concurrency.processes_channel import Channel
+from tracekeeper.concurrency.processes.channel import Channel
 
 BACKSTOP = 5.0
 """Seconds after a deadline at which the kernel ends this process if the program did not."""

@@ -22,8 +22,8 @@ from tracekeeper.types import StoreError, faults
 
 if TYPE_CHECKING:
     from tracekeeper.concurrency import Runner
-    from tracekeeper.scoring.webhooks import Answer
-    from tracekeeper.store.alerts import AlertRow, EventRow
+    from tracekeeper.scoring.alerts.webhooks import Answer
+    from tracekeeper.store.alerts.alerts import AlertRow, EventRow
     from tracekeeper.tracing.keeper import Keeper
 
 log = logging.getLogger("tracekeeper")
@@ -82,7 +82,7 @@ def wait(timeout: float) -> bool:
 def deliver(keeper: Keeper, event: EventRow, alert: AlertRow) -> str:
     """Make one attempt and write down what came of it: ``delivered``, ``pending`` or ``failed``."""
     # Here: every process that scores looks after alerts, and few ever need HTTP and TLS for it.
-    from tracekeeper.scoring import webhooks
+    from tracekeeper.scoring.alerts import webhooks
 
     if alert.webhook is None:
         answer = webhooks.Answer(None, "the alert has no webhook any more", refused=True)
@@ -135,7 +135,7 @@ def patiently(write: Callable[[], T], *, seconds: float = 5.0) -> T:
 def pause_after(attempts: int, answer: Answer) -> float | None:
     """Seconds until the next attempt, or ``None`` when there is none.
 
-    >>> from tracekeeper.scoring.webhooks import Answer
+    >>> from tracekeeper.scoring.alerts.webhooks import Answer
     >>> pause_after(6, Answer(500, "")), pause_after(1, Answer(410, "")), pause_after(1, Answer(503, "", 60.0))
     (None, None, 60.0)
     """

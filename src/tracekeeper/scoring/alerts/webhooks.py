@@ -25,7 +25,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
-from tracekeeper.scoring.addresses import Place, PrivateAddressError, places, refuse_at_once
+from tracekeeper.scoring.alerts.addresses import Place, PrivateAddressError, places, refuse_at_once
 from tracekeeper.types import ConfigurationError
 
 TIMEOUT = 10.0

@@ -2,7 +2,7 @@
 
 A claim gives a row an owner (the claimer's journal), a lease and its next attempt number, in one transaction, so of any
 number of claimers one gets it. Only frames of that journal are accepted from then on. What becomes of a score whose
-owner is gone is in ``claims_lost``. The states, and why it comes out right, are in ``docs/design/leases.md``.
+owner is gone is in ``claims.losses``. The states, and why it comes out right, are in ``docs/design/leases.md``.
 
 Invariants
 ----------
@@ -19,9 +19,9 @@ from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple
 
-from tracekeeper.store import claim_statements as sql
-from tracekeeper.store import lost_statements
-from tracekeeper.store.claims_lost import MAX_LOST, MAX_PAUSE, PROCESS_ENDED, lose
+from tracekeeper.store.claims import loss_statements as lost_statements
+from tracekeeper.store.claims import statements as sql
+from tracekeeper.store.claims.losses import MAX_LOST, MAX_PAUSE, PROCESS_ENDED, lose
 from tracekeeper.types import FINAL_SCORE_STATUSES, ScoreStatus
 
 FREED_AT_ONCE = 5_000

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import msgspec
 
 from tracekeeper.configuration import environment, settings
-from tracekeeper.scoring import rule_checks as checks
-from tracekeeper.scoring.rule_plans import EVERYTHING, held_up_by, node_of
-from tracekeeper.scoring.rule_preview import Matching, preview
+from tracekeeper.scoring.rules import checks
+from tracekeeper.scoring.rules.plans import EVERYTHING, held_up_by, node_of
+from tracekeeper.scoring.rules.preview import Matching, preview
 from tracekeeper.store.filter import parse
 from tracekeeper.tracing import runtime
 from tracekeeper.types import ConfigurationError, FilterError
 
 if TYPE_CHECKING:
-    from tracekeeper.store.rules import RuleRow
+    from tracekeeper.store.rules.definitions import RuleRow
     from tracekeeper.tracing.keeper import Keeper
 
 log = logging.getLogger("tracekeeper")

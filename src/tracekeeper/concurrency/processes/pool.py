@@ -5,7 +5,7 @@ next call. A process is ended by SIGKILL at its call's deadline and replaced whe
 after ``CALLS`` calls and when its memory grew, and ended when nobody needed it for a minute. Starting one holds up
 nobody but the caller who needs it. What becomes of a call is always a ``ProcessOutcome``; no caller waits without end.
 
-See ``child`` for what binds the processes to the life of this program, and ``processes_worker`` for one of them.
+See ``child`` for what binds the processes to the life of this program, and ``worker`` for one of them.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from enum import Enum
 from functools import partial
 from typing import Literal
 
-from tracekeeper.concurrency import processes_start
-from tracekeeper.concurrency.processes_outcome import ProcessCall, ProcessOutcome
-from tracekeeper.concurrency.processes_start import Started, spawning
-from tracekeeper.concurrency.processes_worker import WorkerProcess
+from tracekeeper.concurrency.processes import start as processes_start
+from tracekeeper.concurrency.processes.outcome import ProcessCall, ProcessOutcome
+from tracekeeper.concurrency.processes.start import Started, spawning
+from tracekeeper.concurrency.processes.worker import WorkerProcess
 from tracekeeper.concurrency.threads import start_daemon
 from tracekeeper.concurrency.watchdog import watchdog
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Connection, delete, func, insert, or_, select, text, update
 
-from tracekeeper.store import measures
-from tracekeeper.store.measures import Figure, Question
+from tracekeeper.store.alerts import measures
+from tracekeeper.store.alerts.measures import Figure, Question
 from tracekeeper.store.tables import alert, alert_event
 from tracekeeper.types import faults
 

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, and_, delete, func, literal_column, null, sel
 from sqlalchemy.dialects.sqlite import insert
 
 from tracekeeper.store.connections import driver_of
-from tracekeeper.store.rules import RuleRow, day_of, evaluations_on
+from tracekeeper.store.rules.definitions import RuleRow, day_of, evaluations_on
 from tracekeeper.store.score_statements import KEY
 from tracekeeper.store.statements import hot, p
 from tracekeeper.store.tables import rule, rule_day, rule_session, rule_wait, score, score_attempt, span

@@ -1,7 +1,7 @@
 """``tk.alert``: a threshold on a rolling figure, stored, checked by whichever process is alive.
 
 An alert is data in the store, not an object that must be kept: the program that makes it may end. What happens with it
-is in ``alert_checks`` and ``deliveries``.
+is in ``checks`` and ``deliveries``.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tracekeeper.render import format_duration, format_time
-from tracekeeper.scoring import webhooks
-from tracekeeper.scoring.alert_checks import amount, check_alerts, subject
-from tracekeeper.scoring.alert_definitions import MEASURES, checked, duration
-from tracekeeper.scoring.deliveries import patiently, payload
+from tracekeeper.scoring.alerts import webhooks
+from tracekeeper.scoring.alerts.checks import amount, check_alerts, subject
+from tracekeeper.scoring.alerts.definitions import MEASURES, checked, duration
+from tracekeeper.scoring.alerts.deliveries import patiently, payload
 from tracekeeper.store.filter.nodes import UNITS
 from tracekeeper.tracing import runtime
 from tracekeeper.types import ConfigurationError, TracekeeperError
 
 if TYPE_CHECKING:
-    from tracekeeper.store.alerts import AlertRow, Alerts, EventRow
+    from tracekeeper.store.alerts.alerts import AlertRow, Alerts, EventRow
 
 __all__ = ["MEASURES", "Alert", "alert", "check_alerts"]
 
@@ -107,7 +107,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
         TracekeeperError
             There is no such alert any more, or it has no webhook.
         """
-        from tracekeeper.store.alerts import EventRow
+        from tracekeeper.store.alerts.alerts import EventRow
 
         row = _row(self.name)
         if row.webhook is None:

@@ -12,8 +12,8 @@ from __future__ import annotations
 import sqlite3
 from typing import NamedTuple
 
-from tracekeeper.store import claim_statements
-from tracekeeper.store import lost_statements as sql
+from tracekeeper.store.claims import loss_statements as sql
+from tracekeeper.store.claims import statements as claim_statements
 
 MAX_LOST = 3
 """The loss at which a score is failed instead of being given to another worker."""

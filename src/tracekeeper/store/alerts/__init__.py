@@ -1,0 +1,1 @@
+"""Alerts in the store: definitions, state and outbox, and the figures that they measure."""

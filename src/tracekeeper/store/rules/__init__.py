@@ -1,0 +1,1 @@
+"""Rules in the store: their definitions, what they have to decide next, and their decisions."""
