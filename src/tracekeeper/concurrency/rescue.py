@@ -51,14 +51,19 @@ class Rescue:
 
     def put(self, task: Task) -> None:
         """Begin a call on the present loop. Only the holder of the runner's gate calls this."""
+        loop = self.warm()
+        loop.put(task)
+        if loop.leaving:  # decided meanwhile: what the loop has not taken goes elsewhere
+            self._move(loop)
+
+    def warm(self) -> EngineLoop:
+        """The present loop, begun if there is none. Only the holder of the runner's gate calls this."""
         loop = self._loop
         if loop is None or loop.leaving:
             loop = EngineLoop(self._runner.name, self._runner.drive, self._loop_ended)
             self._serving.add(loop)
             self._loop = loop
-        loop.put(task)
-        if loop.leaving:  # decided meanwhile: what the loop has not taken goes elsewhere
-            self._move(loop)
+        return loop
 
     def close(self) -> None:
         """Let every loop end with its last call."""

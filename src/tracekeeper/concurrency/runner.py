@@ -155,6 +155,23 @@ class Runner:
             self._limit_wait(task, start_within)
         return task
 
+    def warm(self, threads: int = 1, *, asynchronous: bool = False) -> None:
+        """Have the threads at hand that a call needs, since an interpreter that shuts down gives no more. Lock-free."""
+        if self._closed:
+            return
+        try:
+            self._watchdog.warm()
+            self._workers.warm(threads)
+            if asynchronous and self._gate.acquire(blocking=False):
+                try:
+                    self._rescue.warm()
+                finally:
+                    self._gate.release()
+                    if self._dirty:  # somebody came meanwhile and left it to us
+                        self._pump()
+        except RuntimeError as error:  # `start` meets the same and says so
+            logger.debug("tracekeeper cannot start threads for %s: %s", self.name, error)
+
     def _limit_wait(self, task: Task, start_within: float) -> None:
         if task.begun:
             return

@@ -111,6 +111,11 @@ class Watchdog:
         if self._start or self._until - self.now() > TICK:  # asleep without end, or until a timer that is far away
             self.wake()
 
+    def warm(self) -> None:
+        """Have its thread at hand."""
+        if self._start:
+            self._launch()
+
     def _launch(self) -> None:
         try:
             self._start.pop()

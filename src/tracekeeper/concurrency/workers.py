@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from tracekeeper.concurrency.threads import start_daemon
+from tracekeeper.concurrency.threads import at_shutdown, start_daemon
 
 logger = logging.getLogger("tracekeeper")
 
@@ -52,6 +52,11 @@ class Workers:
         """Jobs that no thread has taken."""
         return self._jobs.qsize()
 
+    def warm(self, count: int = 1) -> None:
+        """Have so many threads at hand. Lock-free, and next to nothing when there are."""
+        for _ in range(len(self.threads) + len(self._starting), count):
+            self._start()
+
     def ensure(self) -> None:
         """Start a thread if jobs wait for one (an earlier start may have failed)."""
         self._grow()
@@ -65,12 +70,16 @@ class Workers:
     def _grow(self) -> None:
         if self._jobs.qsize() <= len(self._idle) or self._starting:
             return  # a thread that is being started looks at the queue itself and goes on growing
+        self._start()
+
+    def _start(self) -> None:
         self._starting.append(None)
         try:
             start_daemon(self._run, f"tracekeeper-{self._name}", self._started)
         except RuntimeError as error:
             self._started()
-            logger.warning("tracekeeper cannot start a thread for %s: %s; it tries again", self._name, error)
+            level = logging.DEBUG if at_shutdown(error) else logging.WARNING
+            logger.log(level, "tracekeeper cannot start a thread for %s: %s; it tries again", self._name, error)
 
     def _started(self) -> None:
         try:

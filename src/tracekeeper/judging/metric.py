@@ -10,12 +10,13 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any, ClassVar, Self, Unpack, overload
 
 import msgspec
 
+from tracekeeper.concurrency import is_async
 from tracekeeper.journal.frames import Definition
 from tracekeeper.judging import binding, results
 from tracekeeper.judging.annotations import may_have_field
@@ -268,6 +269,11 @@ class Metric:
         if cls.home is not None and plain_parameters(self.function) is not None:
             return f"{cls.home}:{cls.__name__}"
         return None
+
+    @cached_property
+    def asynchronous(self) -> bool:
+        """Whether its function belongs on an event loop."""
+        return is_async(self.function)
 
     @property
     def local(self) -> bool:

@@ -81,6 +81,8 @@ def wait(engine: Engine, deadline: float) -> bool:
             engine.quiet.remove(waiter)
         if not engine.inbox.qsize():
             return True
+        if not engine.started or time.monotonic() > deadline:  # nobody takes what is there: no thread could be started
+            return False
 
 
 def leave_undone(engine: Settling, job: Job, why: str = "process exited") -> None:

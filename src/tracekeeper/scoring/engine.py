@@ -14,9 +14,9 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tracekeeper.concurrency.threads import start_daemon
+from tracekeeper.concurrency.threads import at_shutdown, start_daemon
 from tracekeeper.configuration.settings import base_settings
-from tracekeeper.scoring import draining, inline, snapshot
+from tracekeeper.scoring import draining, inline, snapshot, watching
 from tracekeeper.scoring.jobs import Job, Source
 from tracekeeper.scoring.overdue import EVERY, settle_overdue
 from tracekeeper.scoring.runners import inline_runner, isolated_runner, scoring_runner
@@ -65,6 +65,8 @@ class Engine(Settling):
             return
         self.inbox.put((state, metrics))
         self._ensure_thread()
+        scoring_runner().warm(asynchronous=any(one.asynchronous for one in metrics))
+        watching.warm()
 
     def submit_jobs(self, jobs: Sequence[Job]) -> None:
         """Run jobs that were made elsewhere (on stored records)."""
@@ -105,21 +107,23 @@ class Engine(Settling):
             start_daemon(self._run, "tracekeeper-scoring", lambda: self._unstarted.append(None))
         except RuntimeError as error:  # what waits in the inbox is taken up by the next submit, or settled at exit
             self._unstarted.append(None)
-            log.warning("tracekeeper cannot start its scoring thread: %s", error)
+            level = logging.DEBUG if at_shutdown(error) else logging.WARNING
+            log.log(level, "tracekeeper cannot start its scoring thread: %s", error)
 
     # -- the engine's thread -----------------------------------------------------------------------------------
 
     def _run(self) -> None:
         inbox = self.inbox
         while inbox is self.inbox:
+            patience = ANNOUNCE_AFTER if self.open else EVERY
             try:
                 try:
-                    self._take(inbox.get(timeout=ANNOUNCE_AFTER if self.open else EVERY))
+                    self._take(inbox.get(timeout=patience))
                 finally:
                     if time.monotonic() - self._looked >= LOOK_EVERY:
                         self._look()
             except queue.Empty:
-                if not self.open and self._rest():
+                if patience == EVERY and not self.open and self._rest():
                     return
             except BaseException:  # every score depends on this thread: whatever happens, it goes on
                 self.errors += 1

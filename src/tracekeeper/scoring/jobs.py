@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from tracekeeper.concurrency import is_async
 from tracekeeper.scoring import stored, targets, views
 from tracekeeper.tracing import failures
 from tracekeeper.types import Score, ScoreStatus, StoreError
@@ -215,7 +214,7 @@ class Job:
         """Trace id of the trace that the present attempt left; empty when it left none."""
         self.evaluating: AttemptEvaluation | None = None  # as long as an attempt runs
         self.done = done
-        self.asynchronous = is_async(metric.function)
+        self.asynchronous = metric.asynchronous
         self.submitted = time.monotonic()
         self.began: int | None = None  # Unix time in nanoseconds at which the present attempt began
         self.announced = False  # its `running` frame was written

@@ -78,8 +78,9 @@ class Subscription(Single):
         self.callback = callback
         self.names = _names(names)
         self.statuses = _checked_statuses(statuses)
-        self._asynchronous = is_async(callback)
+        self.asynchronous = is_async(callback)
         self._context = bare_context()
+        _callbacks()  # here, where a lock may be taken: scores settle anywhere
         self._counting = threading.Lock()
         self.reset()
 
@@ -154,7 +155,7 @@ class Subscription(Single):
                     done=self._called,
                     name=f"{self}",
                     context=self._context.copy(),
-                    asynchronous=self._asynchronous,
+                    asynchronous=self.asynchronous,
                 )
             except RuntimeError as error:  # no thread to be had, or the interpreter is going down
                 with self._counting:
@@ -287,6 +288,12 @@ def settled(keeper: Keeper, job: Job, score: Score) -> None:
         _tell(_subscriptions if own is None else (*_subscriptions, own), job, score)
     except Exception:  # the other scores are to be said all the same
         log.exception("tracekeeper: whoever watches could not be told of score %s", score.name)
+
+
+def warm() -> None:
+    """Have threads at hand before scores settle: see ``Runner.warm``. Costs nothing when nobody listens. Lock-free."""
+    if _runners and (listeners := len(_subscriptions) + len(_apps)):
+        _runners[0].warm(min(listeners, AT_ONCE), asynchronous=any(one.asynchronous for one in _subscriptions))
 
 
 def _tell(subscriptions: Iterable[Subscription], job: Job, score: Score) -> None:

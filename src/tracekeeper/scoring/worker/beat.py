@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from tracekeeper.concurrency.threads import start_daemon
+from tracekeeper.concurrency.threads import at_shutdown, start_daemon
 from tracekeeper.types import StoreError
 
 log = logging.getLogger("tracekeeper")
@@ -107,7 +107,8 @@ class Beat:
             start_daemon(self._run, self.name, self._ended.set)
         except RuntimeError as error:  # no thread to have now; the caller comes again
             self._unstarted.append(None)
-            log.warning("tracekeeper cannot start the thread %s: %s", self.name, error)
+            level = logging.DEBUG if at_shutdown(error) else logging.WARNING
+            log.log(level, "tracekeeper cannot start the thread %s: %s", self.name, error)
 
     @property
     def started(self) -> bool:
