@@ -22,6 +22,8 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
+from tracekeeper.concurrency.threads import at_shutdown
+
 log = logging.getLogger("tracekeeper")
 
 LINGER = 0.015
@@ -197,7 +199,10 @@ class Worker:
         # On a thread of our own it is safe to make a proper one, which has a name and is known as a daemon.
         try:
             threading.Thread(target=self._run, name=self._name, daemon=True).start()
-        except RuntimeError:  # as above
+        except RuntimeError as error:  # as above
+            if at_shutdown(error):  # somebody may wait for an answer already: this thread is there, and gives it
+                self._run()
+                return
             self._signalled = False
             self._alive.release()
 

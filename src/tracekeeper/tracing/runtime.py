@@ -232,6 +232,9 @@ def _leave() -> None:
         spans = "1 span is" if receipt.pending == 1 else f"{receipt.pending:,} spans are"
         line = f"{spans} still only in the journal in {places} ({reason}); the next program that uses it stores them"
         line += ", or `tracekeeper status` does"
+    elif not receipt.dropped:  # only its last account is missing; what is left lies in the journal
+        line = f"it is not known whether everything was stored in {places} ({reason}); what was not is in the journal, "
+        line += "and the next program that uses it stores that"
     else:
         line = f"{sum(receipt.dropped.values()):,} frames could not be kept in {places} ({reason})"
     with contextlib.suppress(Exception):  # stderr may be closed, gone by now, or an object of the program's own

@@ -31,9 +31,9 @@ REFUSED = "can't create new thread at interpreter shutdown"
 def test_what_was_called_in_the_last_moment_is_judged_and_told(tmp_path: Path) -> None:
     # Several at once: the fewer processors, the later a thread that was started comes to begin.
     running = [programs.start(ENDS_AT_ONCE, tmp_path / str(number)) for number in range(4)]
-    for process in running:
-        out, err = process.communicate(timeout=60)
-        assert process.returncode == 0, err
+    said = [(*process.communicate(timeout=60), process.returncode) for process in running]
+    for out, err, code in said:
+        assert code == 0, err
         assert sorted(out.split("\n")[:-1]) == [f"{q} {name} scored" for q in "abc" for name in ("polite", "short")]
         assert err == ""
 
