@@ -311,7 +311,8 @@ for n in range(3000): call(k, str(n))
             seen = now
         for writer in writers:
             _, err = writer.communicate(timeout=30)
-            assert (writer.returncode, err) == (0, "")
+            assert writer.returncode == 0, err
+            assert not err or "the next program that uses it stores" in err, "three share two processors and one lock"
         assert keeper.ship(30) is None
     assert spans.statuses(data) == {"ok": 6000}
     assert spans.doubled(data) == []
