@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.failures.test_trulens import tk_in
-from tests.support import programs
+from tests.support import garbage, programs
 
 import tracekeeper as tk
 
@@ -47,7 +46,7 @@ def test_a_generator_that_is_never_iterated_is_recorded(keeper: object) -> None:
 
     stream()
     astream()
-    gc.collect()
+    garbage.collect()
     assert [(r.name.rsplit(".")[-1], r.status) for r in tk.records()] == [
         ("astream", "abandoned"),
         ("stream", "abandoned"),

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
+from tests.support import garbage
 from tests.support.fake_keeper import FakeKeeper, faked
 
 from tracekeeper.tracing import current_span, runtime, trace
@@ -143,7 +144,7 @@ def test_a5_a_reference_cycle_ends_when_gc_finds_it(kept: FakeKeeper) -> None:
     try:
         asyncio.run(main())
         assert kept.ends == []
-        gc.collect()
+        garbage.collect()
     finally:
         gc.enable()
     assert ended(kept) == ("abandoned", "The ")
@@ -164,7 +165,7 @@ def test_a6_a_consumer_cancelled_between_two_chunks(kept: FakeKeeper) -> None:
         del task
 
     asyncio.run(main())
-    gc.collect()
+    garbage.collect()
     assert ended(kept) == ("abandoned", "The ")
 
 
@@ -188,7 +189,7 @@ def test_a8_a_stream_driven_by_hand_without_a_loop(kept: FakeKeeper) -> None:
         step.send(None)  # type: ignore[attr-defined]
     assert stop.value.value == "The "
     del stream, step, stop
-    gc.collect()
+    garbage.collect()
     assert ended(kept) == ("abandoned", "The ")
 
 
@@ -218,7 +219,7 @@ def test_a10_a_stream_dropped_in_another_thread(kept: FakeKeeper, make: Callable
 @pytest.mark.parametrize("make", [words, swords], ids=["async", "sync"])
 def test_a11_a_stream_that_is_never_iterated(kept: FakeKeeper, make: Callable[[], Any]) -> None:
     make()
-    gc.collect()
+    garbage.collect()
     assert ended(kept) == ("abandoned", "")
 
 
@@ -321,7 +322,7 @@ def test_a_consumer_that_raises_abandons_an_unbound_stream(kept: FakeKeeper) -> 
 
     with pytest.raises(KeyError):
         consume()
-    gc.collect()
+    garbage.collect()
     assert ended(kept) == ("abandoned", "The ")
 
 
@@ -380,7 +381,7 @@ def test_a_stream_held_at_exit_is_swept_with_its_text(kept: FakeKeeper) -> None:
         span.sweep(SpanStatus.INTERRUPTED)
     assert [(end.status, end.output) for end in kept.ends] == [("abandoned", b'""'), ("abandoned", b'"The "')]
     held.clear()
-    gc.collect()
+    garbage.collect()
     assert len(kept.ends) == 2
 
 
@@ -397,7 +398,7 @@ def test_a_task_destroyed_while_pending_ends_its_stream(kept: FakeKeeper) -> Non
     loop.run_until_complete(asyncio.sleep(0))
     loop.close()
     del task
-    gc.collect()
+    garbage.collect()
     [end] = kept.ends
     assert (end.status, end.output) == ("abandoned", b'"The "')
 
@@ -416,7 +417,7 @@ def test_100_streams_broken_at_once_each_end_once(kept: FakeKeeper) -> None:
         await asyncio.gather(*(consume(number) for number in range(100)))
 
     asyncio.run(main())
-    gc.collect()
+    garbage.collect()
     assert len(kept.ends) == 100
     assert set(kept.statuses) == {"ok", "abandoned"}
 
@@ -479,7 +480,7 @@ def test_a_coroutine_function_that_times_out_is_cancelled(kept: FakeKeeper, make
             await asyncio.wait_for(slow(), 0.01)
 
     asyncio.run(main())
-    gc.collect()
+    garbage.collect()
     assert sorted(kept.statuses) == ["abandoned", "cancelled"]
 
 

@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 import pytest
 from tests.conftest import FULL
+from tests.support import garbage
 
 from tracekeeper.journal import liveness
 from tracekeeper.journal.cursor import Cursor
@@ -281,7 +282,7 @@ def test_finalisers_may_write_whenever_the_collector_runs(tmp_path: Path) -> Non
             assert journal.write(b"o%d" % number + b"." * (70_000 if number % 500 == 0 else 0))
     finally:
         gc.set_threshold(*threshold)
-    gc.collect()
+    garbage.collect()
     frames = everything(journal.reader())
     assert finalised == 2_000
     assert sorted(frame.rstrip(b".") for frame in frames) == sorted(

@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import copy
 import functools
-import gc
 import inspect
 import os
 import pickle
@@ -21,6 +20,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, 
 from typing import Any
 
 import pytest
+from tests.support import garbage
 from tests.support.fake_keeper import FakeKeeper, faked
 
 from tracekeeper.configuration import configure
@@ -358,7 +358,7 @@ def test_every_exception_comes_out_as_without_tracing(kept: FakeKeeper, nature: 
         return type(None), ""  # type: ignore[return-value]
 
     assert outcome(trace) == outcome(lambda function: function)
-    gc.collect()
+    garbage.collect()
     assert len(kept.ends) == 1
 
 
@@ -434,7 +434,7 @@ def test_a_failure_anywhere_in_tracing_reaches_no_caller(
     assert next(trace(generator)("a")) == "a"
     with pytest.raises(ValueError, match="mine"):
         trace(lambda: (_ for _ in ()).throw(ValueError("mine")).send(None))()
-    gc.collect()
+    garbage.collect()
     assert trouble.counts()
     trouble.forget()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import pickle
 import signal
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support import hazards, programs
+from tests.support import garbage, hazards, programs
 
 from tracekeeper.concurrency import ProcessCall, ProcessOutcome, ProcessPool
 from tracekeeper.concurrency.processes import pool as processes
@@ -365,7 +364,7 @@ def test_nothing_is_left_open(pool: ProcessPool) -> None:
     for hazard in (hazards.add, hazards.segfault, hazards.leave, hazards.fail):
         run(pool, hazard, *((1, 2) if hazard is hazards.add else ()))
     pool.close(5)
-    gc.collect()
+    garbage.collect()
     assert len(os.listdir("/proc/self/fd")) <= before
 
 

@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 import pytest
+from tests.support import garbage
 
 from tracekeeper.concurrency import Runner
 
@@ -108,7 +109,7 @@ def test_a_task_that_the_call_started_and_that_exits_does_not_stop_the_loop(runn
 
     runner.start(call, timeout=10, done=outcomes.done(0))
     assert outcomes.one().value == 42
-    gc.collect()
+    garbage.collect()
 
 
 @pytest.mark.parametrize("kind", [asyncio.CancelledError, concurrent.futures.CancelledError])
@@ -303,5 +304,5 @@ def test_a_finaliser_may_start_a_call_at_any_moment(runner: Runner, outcomes: An
             runner.start(lambda: None, timeout=60, done=outcomes.done(("plain", number)))
     finally:
         gc.set_threshold(*threshold)
-    gc.collect()
+    garbage.collect()
     assert all(outcome.ok for outcome in outcomes.take(2 * count).values())

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import errno
-import gc
 import signal
 import threading
 from pathlib import Path
 
 import pytest
-from tests.support import spans
+from tests.support import garbage, spans
 
 from tracekeeper import configuration
 from tracekeeper.journal.cursor import Cursor
@@ -187,7 +186,7 @@ def test_a_finaliser_and_a_signal_handler_may_write_while_the_journal_is_opened(
         cycle = Finalised()
         cycle.itself = cycle  # type: ignore[attr-defined]
         del cycle
-        gc.collect()
+        garbage.collect()
         signal.raise_signal(signal.SIGUSR1)
 
     before = signal.signal(signal.SIGUSR1, lambda *_: spans.call(quiet, "handler"))

@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 import pytest
+from tests.support import garbage
 
 from tracekeeper.configuration import configure
 from tracekeeper.judging import metric
@@ -47,7 +48,7 @@ def test_a_finaliser_may_submit_at_any_moment(bench: Any) -> None:
             Cycle(state)
     finally:
         gc.set_threshold(*threshold)
-    gc.collect()
+    garbage.collect()
     assert {one.one().value for one in told} == {4}
 
 

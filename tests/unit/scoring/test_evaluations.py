@@ -14,6 +14,7 @@ from typing import Any
 
 import opentelemetry.trace
 import pytest
+from tests.support import garbage
 
 import tracekeeper as tk
 from tracekeeper.cli.program import main
@@ -305,7 +306,7 @@ def test_a_context_that_outlives_the_evaluation_keeps_nothing_of_what_was_judged
         contexts.append(contextvars.copy_context())
         return 1.0
 
-    gc.collect()
+    garbage.collect()
     gc.disable()
     try:
         state = bench.record()

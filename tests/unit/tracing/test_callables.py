@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import functools
-import gc
 import inspect
 import operator
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from typing import Any
 
 import pytest
+from tests.support import garbage
 from tests.support.fake_keeper import FakeKeeper
 
 from tracekeeper.tracing import current_span, trace
@@ -398,7 +398,7 @@ def test_a_coroutine_that_is_never_awaited_is_abandoned_and_python_says_so_once(
         traced()
     assert len(warned) == 1
     warned.clear()  # a recorded warning holds the coroutine
-    gc.collect()
+    garbage.collect()
     assert kept.statuses == ["abandoned"]
 
 
@@ -407,7 +407,7 @@ def test_a_future_that_nobody_completes_is_abandoned(kept: FakeKeeper) -> None:
         trace(lambda: asyncio.get_running_loop().create_future())()
 
     asyncio.run(main())
-    gc.collect()
+    garbage.collect()
     assert kept.statuses == ["abandoned"]
 
 
@@ -419,7 +419,7 @@ def test_asyncio_still_warns_of_an_exception_that_nobody_retrieved(kept: FakeKee
         trace(lambda: asyncio.ensure_future(breaks()))()
         for _ in range(4):
             await asyncio.sleep(0)
-        gc.collect()
+        garbage.collect()
 
     asyncio.run(main())
     assert kept.statuses == ["error"]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from tests.support import garbage
 from tests.support.fake_keeper import FakeKeeper
 
 from tracekeeper.configuration import configure, context
@@ -146,7 +146,7 @@ def test_a_finished_stream_holds_neither_span_nor_context(kept: FakeKeeper) -> N
     list(stream)
     assert stream._context is None  # type: ignore[attr-defined]
     assert list(stream) == []
-    gc.collect()
+    garbage.collect()
     assert kept.statuses == ["ok"]
 
 
