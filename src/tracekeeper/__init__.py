@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from tracekeeper import metrics, testing
     from tracekeeper.configuration import Settings, configure, context, settings
+    from tracekeeper.integrations import Instrumented, instrument, instrumented, uninstrument
     from tracekeeper.judging import Metric, metric, select
     from tracekeeper.reading import Table, flush, leaderboard, records, records_and_scores, score, shutdown
     from tracekeeper.reading.alerts import alerts
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "tracekeeper.configuration": ("Settings", "configure", "context", "settings"),
+    "tracekeeper.integrations": ("Instrumented", "instrument", "instrumented", "uninstrument"),
     "tracekeeper.judging": ("Metric", "metric", "select"),
     "tracekeeper.reading": ("Table", "flush", "leaderboard", "records", "records_and_scores", "score", "shutdown"),
     "tracekeeper.scoring": (
@@ -109,6 +111,7 @@ __all__ = [
     "ConfigurationError",
     "FilterError",
     "ImportFileError",
+    "Instrumented",
     "JournalError",
     "Metric",
     "MetricError",
@@ -142,6 +145,8 @@ __all__ = [
     "current_span",
     "flush",
     "guard",
+    "instrument",
+    "instrumented",
     "leaderboard",
     "log_record",
     "metric",
@@ -161,6 +166,7 @@ __all__ = [
     "span",
     "testing",
     "trace",
+    "uninstrument",
 ]
 
 

@@ -18,6 +18,7 @@ from tracekeeper.tracing import capture, trouble
 
 if TYPE_CHECKING:
     from tracekeeper.tracing.spans import Span
+    from tracekeeper.types import SpanStatus
 
 EVERY_SECONDS = 1.0
 EVERY_BYTES = 65_536
@@ -96,6 +97,15 @@ class Chunks:
             return b"[" + data + b"]", 0
         marker = capture.dumps(f"… [cut: {left_out} of {self.count} chunks]")
         return b"[" + data + b"," + marker + b"]", len(data) * self.count // max(len(parts), 1)
+
+    def ending(self, status: SpanStatus) -> SpanStatus:
+        """The span ends, whoever ends it: the last word on how. May run in a finaliser."""
+        return status
+
+    def sample(self) -> tuple[str, float]:
+        """The text that is kept, and how many times as long all of it was."""
+        text = "".join(self._texts or ())
+        return text, self.size / len(text) if text else 1.0
 
     def live(self) -> Any:
         """What inline metrics get: the text, or the chunks themselves."""

@@ -158,6 +158,14 @@ def returned(span: Span, result: Any) -> Any:
     return finish(span, result) if type(result) in ENDS else settle(span, result)
 
 
+def leave_span(span: Span) -> None:
+    """It is no longer the current span here; it goes on. Never raises."""
+    token, entered = span.token, span.entered
+    span.token = span.entered = None
+    if token is not None:
+        leave(token, entered)
+
+
 class TracedCallable:
     """The shell around generator functions and callable objects."""
 

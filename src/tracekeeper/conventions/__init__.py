@@ -1,0 +1,1 @@
+"""What others call the things that we name: wire formats of providers, and attribute conventions of instrumentation."""

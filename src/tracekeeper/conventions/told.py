@@ -1,0 +1,50 @@
+"""What a provider's answer says, in our words, whichever way it came."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+
+class Told(msgspec.Struct):
+    """An answer as far as it is known: whole, or what a stream said until now."""
+
+    output: Any = None
+    """Text; with tool calls, several choices or refusals a mapping, or a list of them. ``None``: the text that came."""
+    usage: Any = None
+    """As reported, in the provider's own shape; ``None`` when it was not."""
+    model: str | None = None
+    """That answered, as the provider names it."""
+    attributes: dict[str, Any] = msgspec.field(default_factory=dict)
+    """``gen_ai.response.*`` and what else has a name in OpenTelemetry's conventions."""
+    finished: bool | None = None
+    """Whether the provider said that this is all; ``None`` when its protocol has no word for that."""
+
+
+def get(value: Any, name: str, default: Any = None) -> Any:
+    """A field of what may be a mapping or an object."""
+    if type(value) is dict or isinstance(value, Mapping):
+        return value.get(name, default)
+    return getattr(value, name, default)
+
+
+def plain_text(value: Any) -> str | None:
+    """A text, or nothing: providers' libraries put markers where nothing was given."""
+    return value if isinstance(value, str) else None
+
+
+def response_attributes(
+    *, id: Any = None, model: Any = None, finish_reasons: list[str] | None = None, **others: Any
+) -> dict[str, Any]:
+    """``gen_ai.response.*`` of what is known (OpenTelemetry semantic conventions for generative AI, 1.37 and newer)."""
+    found: dict[str, Any] = {}
+    if isinstance(id, str):
+        found["gen_ai.response.id"] = id
+    if isinstance(model, str):
+        found["gen_ai.response.model"] = model
+    if finish_reasons:
+        found["gen_ai.response.finish_reasons"] = finish_reasons
+    found.update({name: value for name, value in others.items() if value is not None})
+    return found

@@ -1,0 +1,183 @@
+"""One call of a client as one span: what all clients have in common.
+
+A client's function is described by an ``Operation``: what a request and an answer say, and who reads its stream. The
+span is current while the function runs, so that HTTP instrumentation nests below it; a stream is followed to its end
+by :mod:`~tracekeeper.tracing.responses`. A client inside a client (LiteLLM calls OpenAI's) gives one span, the outer
+one's: two would count every token twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+import opentelemetry.context as otel_context
+from opentelemetry.context.context import Context
+
+from tracekeeper.conventions.told import Told
+from tracekeeper.integrations.patching import Wrapper
+from tracekeeper.tracing import capture, opening, trouble
+from tracekeeper.tracing.context import VAR, containing
+from tracekeeper.tracing.responses import Reader, traced
+from tracekeeper.tracing.spans import Span
+from tracekeeper.tracing.wrapping import failed_in, leave_span
+from tracekeeper.types import SpanStatus
+
+INSIDE = otel_context.create_key("tracekeeper-inside-a-client")
+"""Set in the context while a client's function runs."""
+_PLAIN = (str, int, float, bool)
+
+
+class Request(msgspec.Struct):
+    """What a request says."""
+
+    name: str
+    """Of the span: ``chat gpt-4.1-mini``."""
+    input: Any = None
+    model: str | None = None
+    provider: str | None = None
+    attributes: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """A function of a client's library."""
+
+    kind: str
+    """Of the span: ``llm``, ``embedding``, ``reranker``, ``tool``, …"""
+    request: Callable[[Any, tuple[Any, ...], dict[str, Any]], Request]
+    """``request(instance, args, kwargs)``."""
+    answer: Callable[[Any], Told]
+    """What a whole answer says."""
+    reader: Callable[[], Reader] | None = None
+    """Of a stream."""
+    unwrap: Callable[[Span, Any, Operation], bool] | None = None
+    """Deals with a result that is neither an answer nor a stream; whether it did."""
+
+
+def synchronous(operation: Operation) -> Wrapper:
+    """The wrapper of a ``def``."""
+
+    def wrapper(original: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        span = begin(operation, instance, args, kwargs)
+        if span is None:
+            return original(*args, **kwargs)
+        try:
+            result = original(*args, **kwargs)
+        except BaseException as error:
+            failed_in(span, error)
+            raise
+        return returned(operation, span, result)
+
+    return wrapper
+
+
+def asynchronous(operation: Operation) -> Wrapper:
+    """The wrapper of an ``async def``."""
+
+    async def wrapper(
+        original: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        span = begin(operation, instance, args, kwargs)
+        if span is None:
+            return await original(*args, **kwargs)
+        try:
+            result = await original(*args, **kwargs)
+        except BaseException as error:
+            failed_in(span, error)
+            raise
+        return returned(operation, span, result)
+
+    return wrapper
+
+
+def begin(operation: Operation, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Span | None:
+    """The span of a call, written and current; ``None`` where there is to be none. Raises no ``Exception``."""
+    span = None
+    try:
+        now = opening.enabled()
+        if now is None or VAR.get().get(INSIDE):
+            return None
+        said = operation.request(instance, args, kwargs)
+        span = opening.open_span(now, capture.text(said.name), operation.kind)
+        if not now.capture_output:
+            span.takes_output = False
+        if said.input is not None and now.capture_input and opening.takes_payload(span):
+            span.start.input, span.start.input_size = span.encode(said.input)
+        if said.attributes:
+            span.begin_with(said.attributes)
+        opening.announce(span)
+        span.set(model=said.model, provider=said.provider)
+        entered = span.entered = Context({**containing(span, VAR.get()), INSIDE: True})
+        span.token = VAR.set(entered)
+    except Exception as error:  # noqa: BLE001
+        trouble.note("beginning the span of a client's call", error)
+        if span is not None:
+            span.close(SpanStatus.ABANDONED)
+        return None
+    return span
+
+
+def returned(operation: Operation, span: Span, result: Any) -> Any:
+    """The call returned: end its span, or follow the stream that it returned."""
+    try:
+        leave_span(span)
+        if operation.reader is not None and is_stream(result):
+            return traced(span, result, operation.reader())
+        if operation.unwrap is not None and operation.unwrap(span, result, operation):
+            return result
+        tell(span, operation.answer(result))
+    except Exception as error:  # noqa: BLE001
+        trouble.note("reading a client's answer", error)
+    span.close(span.declared or SpanStatus.OK)
+    return result
+
+
+def tell(span: Span, told: Told) -> None:
+    """Say of a span what an answer says."""
+    span.set(usage=told.usage, model=told.model, **told.attributes)
+    if told.output is not None:
+        span.take_output(told.output)
+
+
+def is_stream(result: Any) -> bool:
+    """Whether a result is something to iterate once, and not an answer that happens to be iterable."""
+    kind = type(result)
+    return any(hasattr(kind, name) for name in ("__next__", "__anext__"))
+
+
+def request_attributes(operation: str, provider: str | None, model: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """``gen_ai.*`` of a request (OpenTelemetry semantic conventions for generative AI, 1.37 and newer)."""
+    found: dict[str, Any] = {"gen_ai.operation.name": operation}
+    if provider is not None:
+        found["gen_ai.provider.name"] = provider
+    if isinstance(model, str):
+        found["gen_ai.request.model"] = model
+    for option, name in _OPTIONS.items():
+        value = options.get(option)
+        if isinstance(value, _PLAIN) or type(value) is list:
+            found[name] = value
+    tools = options.get("tools")
+    if isinstance(tools, list | tuple) and tools:
+        found["gen_ai.tool.definitions"] = list(tools)
+    return found
+
+
+_OPTIONS = {
+    "temperature": "gen_ai.request.temperature",
+    "top_p": "gen_ai.request.top_p",
+    "top_k": "gen_ai.request.top_k",
+    "max_tokens": "gen_ai.request.max_tokens",
+    "max_completion_tokens": "gen_ai.request.max_tokens",
+    "max_output_tokens": "gen_ai.request.max_tokens",
+    "presence_penalty": "gen_ai.request.presence_penalty",
+    "frequency_penalty": "gen_ai.request.frequency_penalty",
+    "seed": "gen_ai.request.seed",
+    "stop": "gen_ai.request.stop_sequences",
+    "stop_sequences": "gen_ai.request.stop_sequences",
+    "n": "gen_ai.request.choice.count",
+    "stream": "gen_ai.request.stream",
+    "reasoning_effort": "gen_ai.request.reasoning_effort",
+    "encoding_format": "gen_ai.request.encoding_formats",
+    "dimensions": "gen_ai.embeddings.dimension.count",
+}

@@ -1,0 +1,32 @@
+"""The integrations there are: plain data, so that ``tk.instrument()`` imports none of them before it is needed."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Integration(NamedTuple):
+    """One library that can be traced.
+
+    ``room`` is a module of this package with ``install() -> undo``: it replaces what is to be traced and returns the
+    function that puts it back; raising means that nothing was replaced.
+    """
+
+    name: str
+    room: str
+    module: str | None = None
+    """Whose import it waits for; ``None``: part of Python."""
+    distribution: str | None = None
+    """Whose version is shown."""
+
+
+def _table(*rows: Integration) -> dict[str, Integration]:
+    return {row.name: row for row in rows}
+
+
+KNOWN: dict[str, Integration] = _table(
+    Integration("openai", "openai_client", "openai", "openai"),
+    Integration("anthropic", "anthropic_client", "anthropic", "anthropic"),
+    Integration("litellm", "litellm_client", "litellm", "litellm"),
+)
+"""By name, in the order in which they are shown."""
