@@ -153,7 +153,7 @@ def test_a_broken_library_raises_its_own_error_and_nothing_of_ours(library: tupl
     (tmp_path / f"{name}.py").write_text("raise ImportError('broken')")
     importlib.invalidate_caches()
     tk.instrument("weather")
-    with pytest.raises(ImportError, match="^broken$"):
+    with pytest.raises(ImportError, match=r"^broken$"):
         importlib.import_module(name)
     assert room.installs == 0
 
