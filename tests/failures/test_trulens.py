@@ -130,7 +130,7 @@ def test_o04_scores_pending_at_exit_are_finished_within_the_exit_timeout(tmp_pat
         """,
         tmp_path,
     )
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, programs.said(done.err)) == (0, "")
     with tk_in(tmp_path):
         assert [row["slow.status"] for row in cells(tk.records_and_scores())] == ["scored"] * 4
 
@@ -208,7 +208,7 @@ def test_o07_a_generator_held_until_exit_is_recorded_without_noise(tmp_path: Pat
         """,
         tmp_path,
     )
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, programs.said(done.err)) == (0, "")
     with tk_in(tmp_path):
         [record] = tk.records()
         assert (record.status, record.output) == ("abandoned", "The ")

@@ -174,8 +174,10 @@ def test_a_forked_child_does_not_wait_for_its_parents_records(tmp_path: Path) ->
         print(len(ask.app.wait_for_scores(timeout=20)))
     """
     done = programs.run(code, tmp_path)
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, programs.said(done.err)) == (0, "")
     assert done.out.split("\n")[:2] == ["[('child', True)]", "5"]
+    with tk_in(tmp_path):
+        assert len(tk.records(limit=20)) == 6
 
 
 def test_a_metric_that_bends_its_event_loop_harms_no_other(keeper: Any) -> None:
@@ -251,7 +253,7 @@ def test_ctrl_c_during_the_exit_ends_the_waiting_and_not_the_leaving(tmp_path: P
     os.kill(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert said.startswith("tracekeeper: waiting up to 60 s for 1 score (hangs)")
-    assert (process.returncode, err) == (0, "")
+    assert (process.returncode, programs.said(err)) == (0, "")
     assert states(tmp_path) == SETTLED
 
 

@@ -219,7 +219,7 @@ def test_two_writers_and_a_reader_share_a_directory(tmp_path: Path) -> None:
             tk.records(limit=1000)
         for writer in writers:
             _, err = writer.communicate(timeout=30)
-            assert (writer.returncode, err) == (0, "")
+            assert (writer.returncode, programs.said(err)) == (0, "")
         assert len(tk.records(limit=2000)) == 1000
 
 

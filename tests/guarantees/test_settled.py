@@ -360,7 +360,7 @@ def test_a_forked_child_judges_its_own_calls_and_leaves_the_parents_to_the_paren
         """,
         tmp_path,
     )
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, programs.said(done.err)) == (0, "")
     with tk_in(tmp_path):
         rows = tk.records_and_scores().to_dicts()
         assert [(row["judged.status"], row["ajudged.status"]) for row in rows] == [("scored", "scored")] * 2

@@ -69,7 +69,7 @@ assert k.ship(30) is None
         adopter.stdin.flush()
     for adopter in adopters:
         _, err = adopter.communicate(timeout=60)
-        assert (adopter.returncode, err) == (0, "")
+        assert (adopter.returncode, programs.said(err)) == (0, "")
     with temporary_keeper(data) as keeper:
         assert keeper.ship(30) is None
     assert spans.statuses(data) == {"ok": 20, "interrupted": 1}

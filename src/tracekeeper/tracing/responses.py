@@ -26,6 +26,7 @@ from tracekeeper.conventions.told import Told
 from tracekeeper.tracing import trouble
 from tracekeeper.tracing.chunks import Chunks
 from tracekeeper.tracing.spans import Span
+from tracekeeper.tracing.streams import asettle_inline, settle_inline
 from tracekeeper.tracing.tokens import completed
 from tracekeeper.tracing.usage import read as read_usage
 from tracekeeper.types import SpanStatus
@@ -46,11 +47,12 @@ class Reader(Protocol):
 class Received(Chunks):
     """The chunks of a response, and what their reader makes of them when the span ends."""
 
-    __slots__ = ("reader",)
+    __slots__ = ("_says_all", "reader")
 
-    def __init__(self, span: Span, reader: Reader) -> None:
+    def __init__(self, span: Span, reader: Reader, says_all: bool = True) -> None:
         super().__init__(span)
         self.reader = reader
+        self._says_all = says_all
 
     def take(self, chunk: Any) -> None:
         """One more chunk. Never raises an ``Exception``."""
@@ -67,10 +69,22 @@ class Received(Chunks):
         text, scale = self.sample()
         told = self.reader.told(text)
         span = self._span
-        late = span.later()
-        changes = late.changes
         if told.output is not None and span.output is None and self._limit > 0:
             span.output = span.encode(told.output)
+        if span.app is not None and span.app.needs_live:
+            span.record_state.live_output = text if told.output is None else told.output
+        if self._says_all:
+            self._say(told, text, scale)
+        if told.finished and status is SpanStatus.ABANDONED:
+            return SpanStatus.OK
+        if told.finished is False and status is SpanStatus.OK:
+            return SpanStatus.TRUNCATED
+        return status
+
+    def _say(self, told: Told, text: str, scale: float) -> None:
+        span = self._span
+        late = span.later()
+        changes = late.changes
         usage = completed(read_usage(told.usage), span.start.input, text, scale)
         if usage is not None:
             changes["usage"] = usage
@@ -79,11 +93,6 @@ class Received(Chunks):
         if told.attributes:
             late.attributes = {**late.attributes, **told.attributes}
             late.unsaid = True
-        if told.finished and status is SpanStatus.ABANDONED:
-            return SpanStatus.OK
-        if told.finished is False and status is SpanStatus.OK:
-            return SpanStatus.TRUNCATED
-        return status
 
 
 class _Response:
@@ -92,33 +101,37 @@ class _Response:
 
     __slots__ = ("__weakref__", "_tk_inner", "_tk_received", "_tk_state", "_tk_steps")
 
-    def __init__(self, span: Span, inner: Any, reader: Reader) -> None:
+    def __init__(self, span: Span, inner: Any, reader: Reader, says_all: bool) -> None:
         put = object.__setattr__  # ours passes everything on to the library's object
         put(self, "_tk_inner", inner)
         put(self, "_tk_steps", {})
-        received = span.chunks = Received(span, reader)
+        received = span.chunks = Received(span, reader, says_all)
         put(self, "_tk_received", received)
         put(self, "_tk_state", [span, False])
 
-    def _tk_failed(self, error: BaseException, nested: bool) -> None:
-        """A step ended by an exception, so the stream has ended."""
+    def _tk_over(self, error: BaseException, nested: bool) -> Span | None:
+        """A step ended by an exception, so the stream has ended. The span, if its inline metrics are to be settled."""
         state = self._tk_state
         span, state[1] = state[0], nested
         # Refused because another step is under way ("already running"): that one goes on.
         if span is None or nested:
-            return
+            return None
         state[0] = None
         if isinstance(error, StopIteration | StopAsyncIteration):
-            span.close(span.status_or_ok())
+            ended = span.close(span.status_or_ok())
         else:
-            span.fail(error)
+            if not isinstance(error, Exception):
+                span.inline = False  # Ctrl-C and cancellation do not wait for metrics
+            ended = span.fail(error)
+        return span if ended and span.inline else None
 
-    def _tk_left(self, *, quiet: bool = False) -> None:
-        """The consumer goes, or has gone."""
+    def _tk_left(self, *, quiet: bool = False) -> Span | None:
+        """The consumer goes, or has gone. The span, if its inline metrics are to be settled."""
         state = self._tk_state
         span, state[0] = state[0], None
-        if span is not None:
-            span.close(SpanStatus.ABANDONED, quiet=quiet)
+        if span is None:
+            return None
+        return span if span.close(SpanStatus.ABANDONED, quiet=quiet) and span.inline else None
 
     def __del__(self) -> None:
         with contextlib.suppress(AttributeError):  # never completed, or the interpreter is past the exit sweep
@@ -142,7 +155,7 @@ class _Response:
     @property
     def __class__(self) -> Any:
         # `isinstance` sees the library's class; `type()` tells the truth.
-        return type(self._tk_inner)
+        return self._tk_inner.__class__
 
     @__class__.setter
     def __class__(self, kind: Any) -> None:
@@ -174,7 +187,7 @@ class TracedResponse(_Response):
         try:
             chunk = step()
         except BaseException as error:
-            self._tk_failed(error, nested)
+            _settle(self._tk_over(error, nested))
             raise
         state[1] = nested
         self._tk_received.take(chunk)
@@ -188,7 +201,7 @@ class TracedResponse(_Response):
         try:
             return self._tk_inner.__exit__(*details)
         finally:
-            self._tk_left()  # what the consumer raised is the consumer's: the stream itself was left
+            _settle(self._tk_left())  # what the consumer raised is the consumer's: the stream itself was left
 
 
 class TracedAsyncResponse(_Response):
@@ -209,7 +222,7 @@ class TracedAsyncResponse(_Response):
         try:
             chunk = await step()
         except BaseException as error:
-            self._tk_failed(error, nested)
+            await _asettle(self._tk_over(error, nested))
             raise
         state[1] = nested
         self._tk_received.take(chunk)
@@ -223,7 +236,7 @@ class TracedAsyncResponse(_Response):
         try:
             return await self._tk_inner.__aexit__(*details)
         finally:
-            self._tk_left()
+            await _asettle(self._tk_left())
 
 
 class TracedResponseOfBothKinds(TracedResponse, TracedAsyncResponse):
@@ -232,13 +245,19 @@ class TracedResponseOfBothKinds(TracedResponse, TracedAsyncResponse):
     __slots__ = ()
 
 
-def traced(span: Span, inner: Any, reader: Reader) -> Any:
-    """What stands in for ``inner``, a response that is a stream. The span is open and not current."""
+def traced(span: Span, inner: Any, reader: Reader, *, says_all: bool = True) -> Any:
+    """What stands in for ``inner``, a response that is a stream. The span is open and not current.
+
+    ``says_all``: usage, model and the like are said of this span. Not so of a function's that only returns what a
+    client's own span has said it of.
+    """
     kind = type(inner)
+    if kind in KINDS:  # what it stands in for may be of another nature than its class shows
+        return kind(span, inner, reader, says_all)
     both = any(hasattr(kind, name) for name in _SYNC), any(hasattr(kind, name) for name in _ASYNC)
     if both == (True, True):
-        return TracedResponseOfBothKinds(span, inner, reader)
-    return (TracedAsyncResponse if both[1] else TracedResponse)(span, inner, reader)
+        return TracedResponseOfBothKinds(span, inner, reader, says_all)
+    return (TracedAsyncResponse if both[1] else TracedResponse)(span, inner, reader, says_all)
 
 
 _SYNC, _ASYNC = ("__next__", "__iter__"), ("__anext__", "__aiter__")
@@ -248,13 +267,17 @@ KINDS = frozenset({TracedResponse, TracedAsyncResponse, TracedResponseOfBothKind
 def release(response: Any) -> None:
     """The consumer has left a response by a way that does not lead through it. Nothing, when it is none of ours."""
     if type(response) in KINDS:
-        response._tk_left()
+        _settle(response._tk_left())
 
 
-def reader_of(response: Any) -> Reader:
-    """The reader of a traced response."""
-    reader: Reader = response._tk_received.reader
-    return reader
+def _settle(span: Span | None) -> None:
+    if span is not None:
+        settle_inline(span)
+
+
+async def _asettle(span: Span | None) -> None:
+    if span is not None:
+        await asettle_inline(span)
 
 
 def _first_step(response: _Response, key: str, begin: Callable[[Any], Any], name: str) -> Any:
@@ -269,11 +292,11 @@ def _closing(response: _Response, close: Callable[..., Any], *args: Any, **kwarg
     try:
         closed = close(*args, **kwargs)
     except BaseException:
-        response._tk_left()
+        _settle(response._tk_left())
         raise
     if hasattr(type(closed), "__await__"):
         return _closed(response, closed)
-    response._tk_left()
+    _settle(response._tk_left())
     return closed
 
 
@@ -281,4 +304,4 @@ async def _closed(response: _Response, closing: Any) -> Any:
     try:
         return await closing
     finally:
-        response._tk_left()
+        await _asettle(response._tk_left())

@@ -11,7 +11,8 @@ import sys
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
-from tracekeeper.tracing import trouble
+from tracekeeper.conventions.any_stream import LIBRARIES, AnyReader
+from tracekeeper.tracing import responses, trouble
 from tracekeeper.tracing.context import VAR, containing, leave
 from tracekeeper.tracing.spans import Span
 from tracekeeper.tracing.streams import TracedAsyncIterator, TracedIterator, asettle_inline
@@ -20,6 +21,7 @@ from tracekeeper.types import SpanStatus
 _OK = SpanStatus.OK
 ENDS = frozenset({str, dict, list, tuple, set, int, float, bool, bytes, type(None)})
 _AWAITABLE_GENERATOR = 0x100  # inspect.CO_ITERABLE_COROUTINE, of types.coroutine
+_STEPS = ("__next__", "__anext__")
 _OTHER_NATURES = ("__aenter__", "__enter__", "__aiter__", "__iter__", "__call__")
 
 
@@ -59,11 +61,18 @@ def _follow(span: Span, result: Any, kind: type) -> Any:
         return TracedAsyncIterator(span, result)
     if kind is TracedIterator:
         return TracedIterator(span, result)
+    if kind in responses.KINDS or _is_client_stream(kind):
+        return responses.traced(span, result, AnyReader(), says_all=False)
     if hasattr(kind, "_asyncio_future_blocking") or _is_thread_future(kind):
         return _watching(span, result)
     if hasattr(kind, "__await__") and not any(name in vars(base) for base in kind.__mro__ for name in _OTHER_NATURES):
         return TracedAwaitable(span, result)
     return finish(span, result)
+
+
+def _is_client_stream(kind: type) -> bool:
+    """A response object of a model client that is being streamed, whether or not the client is instrumented."""
+    return kind.__module__.partition(".")[0] in LIBRARIES and any(hasattr(kind, name) for name in _STEPS)
 
 
 def _is_thread_future(kind: type) -> bool:

@@ -83,7 +83,7 @@ class _Stream:
     @property
     def __class__(self) -> Any:
         # What asks whether it is a generator (inspect, frameworks) is told so; `type()` tells the truth.
-        return type(self._inner)
+        return self._inner.__class__
 
     @__class__.setter
     def __class__(self, kind: Any) -> None:
