@@ -33,7 +33,7 @@ class MessagesReader:
 
     __slots__ = ("_blocks", "_id", "_model", "_reason", "_stopped", "_usage")
 
-    def __init__(self) -> None:
+    def __init__(self, stream: Any = None) -> None:
         self._id: Any = None
         self._model: str | None = None
         self._reason: str | None = None

@@ -42,7 +42,7 @@ class ChatReader:
 
     __slots__ = ("_calls", "_id", "_model", "_reasoning", "_reasons", "_refusal", "_texts", "_usage")
 
-    def __init__(self) -> None:
+    def __init__(self, stream: Any = None) -> None:
         self._id: Any = None
         self._model: str | None = None
         self._usage: Any = None

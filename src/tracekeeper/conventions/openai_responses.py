@@ -53,7 +53,7 @@ class ResponsesReader:
 
     __slots__ = ("_last", "_model", "_response")
 
-    def __init__(self) -> None:
+    def __init__(self, stream: Any = None) -> None:
         self._response: Any = None
         self._last = False
 

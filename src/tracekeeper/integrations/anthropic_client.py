@@ -85,9 +85,8 @@ class _Managed:
         try:
             leave_span(span)
             # Everything that such a stream offers reads this one: events, texts, the final message.
-            self._tk_raw = stream._raw_stream = responses.traced(
-                span, stream._raw_stream, anthropic_messages.MessagesReader()
-            )
+            raw = stream._raw_stream
+            self._tk_raw = stream._raw_stream = responses.traced(span, raw, anthropic_messages.MessagesReader(raw))
         except Exception as error:  # noqa: BLE001
             trouble.note("following a stream of anthropic", error)
             span.end()

@@ -49,8 +49,8 @@ class Operation(msgspec.Struct, frozen=True):
     """``request(instance, args, kwargs)``."""
     answer: Callable[[Any], Told]
     """What a whole answer says."""
-    reader: Callable[[], Reader] | None = None
-    """Of a stream."""
+    reader: Callable[[Any], Reader] | None = None
+    """``reader(stream)`` makes the one for a stream."""
     unwrap: Callable[[Span, Any, Operation], bool] | None = None
     """Deals with a result that is neither an answer nor a stream; whether it did."""
 
@@ -123,7 +123,7 @@ def returned(operation: Operation, span: Span, result: Any) -> Any:
     try:
         leave_span(span)
         if operation.reader is not None and is_stream(result):
-            return traced(span, result, operation.reader())
+            return traced(span, result, operation.reader(result))
         if operation.unwrap is not None and operation.unwrap(span, result, operation):
             return result
         tell(span, operation.answer(result))

@@ -65,6 +65,25 @@ def _request(operation: str, given: str, instance: Any, args: tuple[Any, ...], k
     )
 
 
+class LiteLLMReader(openai_chat.ChatReader):
+    """LiteLLM makes up a finish reason where the provider's stream was cut; its wrapper knows whether one came."""
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, stream: Any = None) -> None:
+        super().__init__(stream)
+        self._stream = stream
+
+    def told(self, text: str) -> Told:
+        """What was said so far."""
+        told = super().told(text)
+        came = [getattr(self._stream, name, ...) for name in ("received_finish_reason", "intermittent_finish_reason")]
+        if told.finished and ... not in came and came == [None, None]:
+            told.finished = False
+            told.attributes.pop("gen_ai.response.finish_reasons", None)
+        return told
+
+
 def _reranked(answer: Any) -> Told:
     model = plain_text(get(answer, "model"))
     return Told(
@@ -78,9 +97,9 @@ def _reranked(answer: Any) -> Told:
 
 
 _FUNCTIONS = {
-    "completion": Operation("llm", partial(_request, "chat", "messages"), openai_chat.answer, openai_chat.ChatReader),
+    "completion": Operation("llm", partial(_request, "chat", "messages"), openai_chat.answer, LiteLLMReader),
     "text_completion": Operation(
-        "llm", partial(_request, "text_completion", "prompt"), openai_chat.answer, openai_chat.ChatReader
+        "llm", partial(_request, "text_completion", "prompt"), openai_chat.answer, LiteLLMReader
     ),
     "embedding": Operation("embedding", partial(_request, "embeddings", "input"), _OPENAI_EMBEDDINGS.answer),
     "responses": Operation(

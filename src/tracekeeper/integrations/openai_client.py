@@ -126,7 +126,7 @@ class _Parse:
         try:
             if is_stream(parsed) and operation.reader is not None:
                 if span.is_open() and span.chunks is None:
-                    return responses.traced(span, parsed, operation.reader())
+                    return responses.traced(span, parsed, operation.reader(parsed))
                 return parsed
             if span.is_open():
                 tell(span, operation.answer(parsed))
