@@ -25,9 +25,15 @@ class Told(msgspec.Struct):
 
 def get(value: Any, name: str, default: Any = None) -> Any:
     """A field of what may be a mapping or an object."""
-    if type(value) is dict or isinstance(value, Mapping):
+    if type(value) is dict:
         return value.get(name, default)
-    return getattr(value, name, default)
+    found = getattr(value, name, _MISSING)
+    if found is not _MISSING:
+        return found
+    return value.get(name, default) if isinstance(value, Mapping) else default
+
+
+_MISSING = object()
 
 
 def plain_text(value: Any) -> str | None:
