@@ -11,6 +11,7 @@ NAMES = {
     "startup": "what an import and a first traced call cost, beside the peers",
     "traced_call": "what a traced call costs its caller, beside the peers",
     "stream": "what a streamed chunk costs",
+    "clients": "what tracing adds to a model client's call and to its streams' chunks, beside the peers",
     "ingest": "stored spans a second, beside a bulk insert of the same rows",
     "scoring": "scored records a second, call end to visible score, twenty records that wait",
     "workers": "claimed scores a second: one worker and two, claims alone",

@@ -22,6 +22,7 @@ from tests.support.wire import SO_FAR, TEXT, WireServer
 
 import tracekeeper as tk
 from tracekeeper.integrations import registry
+from tracekeeper.tracing import runtime
 
 pytestmark = [
     # Their own: connections of a stream that was left are closed by whoever collects them.
@@ -414,3 +415,77 @@ def test_what_the_consumer_traces_lies_below_the_consumers_span(consumer: Consum
     arun(consumer, "full", consume)
     here = kept.start("consumer").span_id
     assert {start.parent_id for start in kept.starts if start.name == "child"} == {here}
+
+
+# What the interpreter brings about.
+
+
+def test_a_stream_in_a_reference_cycle_ends_when_gc_finds_it(consumer: Consumer, kept: FakeKeeper) -> None:
+    async def consume(stream: Any) -> None:
+        while len(consumer.said) < 3:
+            consumer.read(await stream.__anext__())
+        box: list[Any] = [stream]
+        box.append(box)
+
+    arun(consumer, "full", consume)
+    assert only(kept) == ("abandoned", SO_FAR)
+
+
+def test_gc_may_end_a_stream_while_locks_are_held(client: Any, server: WireServer, kept: FakeKeeper) -> None:
+    consumer = Consumer(client, server)
+    with client.using(server) as opens, tk.span("consumer"):
+        stream = opens("full")
+        while len(consumer.said) < 3:
+            consumer.read(next(stream))
+        box: list[Any] = [stream]
+        box.append(box)
+        del stream, box
+        ended = threading.Event()
+
+        def collects() -> None:
+            handler = logging.lastResort
+            assert handler is not None
+            handler.acquire()  # whoever logs in a finaliser waits here for ever
+            try:
+                garbage.collect()
+            finally:
+                handler.release()
+            ended.set()
+
+        threading.Thread(target=collects, daemon=True).start()
+        assert ended.wait(30), "a finaliser waits for a lock that its own thread holds"
+    assert only(kept) == ("abandoned", SO_FAR)
+
+
+def test_a_task_that_is_destroyed_while_it_waits_for_a_chunk(
+    client: Any, server: WireServer, kept: FakeKeeper, caplog: pytest.LogCaptureFixture
+) -> None:
+    consumer = Consumer(client, server)
+    loop = asyncio.new_event_loop()
+
+    async def main() -> None:
+        third = asyncio.Event()
+
+        async def reads() -> None:
+            async with client.ausing(server) as opens:
+                with tk.span("consumer"):
+                    async for chunk in await opens("stall"):
+                        consumer.read(chunk)
+                        if len(consumer.said) == 3:
+                            third.set()
+
+        tasks.append(asyncio.ensure_future(reads()))
+        await third.wait()
+
+    tasks: list[Any] = []
+    loop.run_until_complete(main())
+    loop.close()
+    tasks.clear()
+    caplog.clear()  # its records hold the task
+    garbage.collect()
+    for span in list(runtime.open_spans.values()):  # the library may keep it; the exit finds it all the same
+        span.sweep("interrupted")
+    [end] = [end for end in kept.ends if end.chunks]
+    assert end.status in ("abandoned", "cancelled")
+    assert end.output == f'"{SO_FAR}"'.encode()
+    assert not [record for record in caplog.records if record.name == "tracekeeper"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,6 +78,7 @@ def serving() -> Iterator[WireServer]:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: WireServer
+    disable_nagle_algorithm = True  # each word is sent when it is said
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
@@ -298,3 +300,9 @@ def _format(path: str) -> Any:
     if path.endswith("/messages"):
         return _Messages()
     return _Responses() if path.endswith("/responses") else _Chat()
+
+
+if __name__ == "__main__":  # in a process of its own, for benchmarks: prints its address, ends with its input
+    with serving() as _server:
+        print(_server.url, flush=True)
+        sys.stdin.read()
