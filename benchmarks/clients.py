@@ -82,7 +82,7 @@ def main() -> None:
         met = verdict(chunk, 3) if title.startswith("Tracekeeper") else ""
         rows.append((title, median(base, "bare call"), call, median(base, "bare chunk"), chunk, met))
     columns = ("tracer", "bare call", "added a call", "bare chunk", "added a chunk", "target 3 a chunk")
-    table("A client's call and a streamed chunk, µs of CPU", columns, rows)
+    table("A client's call and a streamed chunk, µs of the caller's CPU", columns, rows)
 
 
 def _path(tracer: str) -> dict[str, str]:
