@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tracekeeper.scoring.recording import Recording, recording
     from tracekeeper.scoring.rules.rule import Rule, rule
     from tracekeeper.scoring.watching import on_error, on_score
-    from tracekeeper.tracing import Span, current_span, span, trace
+    from tracekeeper.tracing import Span, current_span, propagate, span, trace
     from tracekeeper.types import (
         Blocked,
         ConfigurationError,
@@ -101,7 +101,11 @@ _HOMES = {
         "Usage",
     ),
 }
-_ROOMS = ("metrics", "testing")
+_MODULES = {
+    "metrics": "tracekeeper.metrics",
+    "propagate": "tracekeeper.tracing.propagate",
+    "testing": "tracekeeper.testing",
+}
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
@@ -153,6 +157,7 @@ __all__ = [
     "metrics",
     "on_error",
     "on_score",
+    "propagate",
     "recording",
     "records",
     "records_and_scores",
@@ -174,8 +179,8 @@ def __getattr__(name: str) -> Any:
     home = _HOME.get(name)
     if home is not None:
         value = getattr(importlib.import_module(home), name)
-    elif name in _ROOMS:
-        value = importlib.import_module(f"tracekeeper.{name}")
+    elif name in _MODULES:
+        value = importlib.import_module(_MODULES[name])
     else:
         import difflib
 

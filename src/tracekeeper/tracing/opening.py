@@ -5,7 +5,8 @@ span of a web server or a client's own span may lie in between or above. Without
 span always is, unless it is called inside an evaluation (see :mod:`~tracekeeper.tracing.evaluation`).
 
 Whether a trace is kept is read off its id: our ids are random, so this is a draw made once at the root, and every
-process that sees the same trace draws the same.
+process that sees the same trace draws the same. A trace that comes from another service is kept when that service kept
+it: its flag says so, whatever ``sample`` is here.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ def open_span(
     span = Span()
     parent: Span | None
     parent_id: bytes | None
+    told: bool | None = None
     if current is None:
         parent = parent_id = None
         trace_id = _bits(128).to_bytes(16, "big")
@@ -68,7 +70,7 @@ def open_span(
             raise RuntimeError("tracing is off for the evaluation around it")
         trace_id, parent_id = parent.start.trace_id, parent.start.span_id
     else:
-        trace_id, parent_id = _below_other(span, current)
+        trace_id, parent_id, told = _below_other(span, current)
         parent = around.get(OWN_KEY)
         if isinstance(parent, Unbegun):
             parent = parent.begin()
@@ -88,7 +90,8 @@ def open_span(
             )
             return span
     else:
-        span.sampled = now.sample >= 1 or bool(_active.get()) or _drawn(trace_id, now.sample)
+        kept = (now.sample >= 1 or _drawn(trace_id, now.sample)) if told is None else told
+        span.sampled = kept or bool(_active.get())
         span.keeper = keeper = runtime.keeper()
     start = span.start = SpanStart(
         trace_id,
@@ -144,13 +147,15 @@ def takes_payload(span: Span) -> bool:
     return journal is None or journal.accepts_payloads or span.takes_payload()
 
 
-def _below_other(span: Span, current: OtelSpan) -> tuple[bytes, bytes | None]:
+def _below_other(span: Span, current: OtelSpan) -> tuple[bytes, bytes | None, bool | None]:
+    """Trace and parent below a span that is not ours; and, of one in another process, whether that one is kept."""
     known = current.get_span_context()
     if not known.is_valid:
-        return ids.trace_id(), None
+        return ids.trace_id(), None, None
     if known.trace_state:
         span.trace_state = known.trace_state
-    return known.trace_id.to_bytes(16, "big"), known.span_id.to_bytes(8, "big")
+    told = known.trace_flags.sampled if known.is_remote else None
+    return known.trace_id.to_bytes(16, "big"), known.span_id.to_bytes(8, "big"), told
 
 
 def _drawn(trace_id: bytes, share: float) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from opentelemetry.context import attach, detach
+from opentelemetry.trace import NonRecordingSpan, SpanContext, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from tests.support.fake_keeper import FakeKeeper
 
@@ -101,10 +102,24 @@ def test_a_recording_forces_sampling_and_is_told_of_each_record(kept: FakeKeeper
     assert all(state.start is not None and state.end is not None and state.span is None for state in sink.states)
 
 
-def test_everyone_in_a_trace_draws_the_same(kept: FakeKeeper) -> None:
-    for trace_id, sampled in (("0" * 16 + "1" * 16, True), ("0" * 16 + "f" * 16, False)):
-        carrier = {"traceparent": f"00-{trace_id}-b7ad6b7169203331-00"}
+@pytest.mark.parametrize("share", [0, 0.5, 1])
+@pytest.mark.parametrize(("flag", "sampled"), [("01", True), ("00", False)])
+def test_a_trace_from_another_service_is_kept_when_that_one_kept_it(
+    kept: FakeKeeper, share: float, flag: str, sampled: bool
+) -> None:
+    for trace_id in ("0" * 16 + "1" * 16, "0" * 16 + "f" * 16):
+        carrier = {"traceparent": f"00-{trace_id}-b7ad6b7169203331-{flag}"}
         token = attach(TraceContextTextMapPropagator().extract(carrier))
+        with context(sample=share), span("ours") as ours:
+            assert ours.is_recording() is sampled
+            assert ours.get_span_context().trace_flags.sampled is sampled
+        detach(token)
+
+
+def test_everyone_in_a_trace_of_this_process_draws_the_same(kept: FakeKeeper) -> None:
+    for trace_id, sampled in ((1, True), (2**64 - 1, False)):
+        theirs = NonRecordingSpan(SpanContext(trace_id, 7, is_remote=False))
+        token = attach(set_span_in_context(theirs))
         with context(sample=0.5), span("ours") as ours:
             assert ours.is_recording() is sampled
         detach(token)
