@@ -172,6 +172,7 @@ _resets = 0
 
 _base: Settings | None = None
 _overrides: ContextVar[dict[str, Any] | None] = ContextVar("tracekeeper_overrides", default=None)
+overrides_variable = _overrides
 overrides = _overrides.get
 """``overrides()``: what ``context`` changes here; ``None`` where the base settings hold as they are."""
 

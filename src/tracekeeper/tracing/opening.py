@@ -12,6 +12,7 @@ it: its flag says so, whatever ``sample`` is here.
 from __future__ import annotations
 
 import time
+from _thread import get_ident as _ident
 
 from opentelemetry.trace import Span as OtelSpan
 
@@ -19,7 +20,7 @@ from tracekeeper.configuration import Settings, settings
 from tracekeeper.configuration import environment as switches
 from tracekeeper.configuration.settings import base_settings, overrides
 from tracekeeper.journal.frames import SpanStart
-from tracekeeper.tracing import ids, masking, recordings, runtime
+from tracekeeper.tracing import ids, lost_context, masking, recordings, runtime
 from tracekeeper.tracing.context import KEY, OWN_KEY, VAR, containing
 from tracekeeper.tracing.spans import Span
 from tracekeeper.tracing.state import AppLink, RecordState, Unbegun
@@ -57,6 +58,8 @@ def open_span(
     parent_id: bytes | None
     told: bool | None = None
     if current is None:
+        if lost_context.on and _ident() != lost_context.main_thread:
+            lost_context.look()
         parent = parent_id = None
         trace_id = _bits(128).to_bytes(16, "big")
     elif type(current) is Span:

@@ -17,6 +17,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+from tracekeeper.tracing import lost_context
 from tracekeeper.tracing.context import VAR, leave
 from tracekeeper.tracing.plan import Plan
 from tracekeeper.tracing.results import ENDS, finish, settle
@@ -79,6 +80,7 @@ def _synchronous(
             settle_inline(span)
         return result
 
+    lost_context.wrapper(traced.__code__)
     return traced
 
 
@@ -104,6 +106,7 @@ def _asynchronous(
             await settle_inline(span)
         return result
 
+    lost_context.wrapper(traced.__code__)
     return traced
 
 
