@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from contextvars import Context, ContextVar, Token
+from contextvars import Context, ContextVar
 from functools import wraps
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from pathlib import Path
@@ -233,6 +233,18 @@ def resets() -> int:
     return _resets
 
 
+class _Entered(dict[str, Any]):
+    """All overrides in force inside a ``context``."""
+
+    __slots__ = ("before", "by")
+
+    def __init__(self, by: context, before: dict[str, Any] | None) -> None:
+        super().__init__(before or ())
+        self.update(by._changes)
+        self.by = by
+        self.before = before
+
+
 class context:
     """Override settings for the calls made inside: ``with``, ``async with``, or as a decorator.
 
@@ -251,35 +263,27 @@ class context:
     's-1'
     """
 
-    __slots__ = ("_changes", "_tokens")
+    __slots__ = ("_changes",)
 
     def __init__(self, **changes: Any) -> None:
         for name in changes:
             if name in PROCESS_ONLY:
                 raise ConfigurationError(f"{name} belongs to the whole process; set it with tk.configure({name}=…)")
         self._changes = check(changes)
-        self._tokens: list[tuple[Token[dict[str, Any] | None], dict[str, Any] | None]] = []
 
     def __enter__(self) -> context:
-        before = _overrides.get()
-        merged = self._changes if before is None else {**before, **self._changes}
-        self._tokens.append((_overrides.set(merged), merged))
+        _overrides.set(_Entered(self, _overrides.get()))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        # Entered by several tasks at once, the last token may be another task's: find the one of this context.
-        mine = _overrides.get()
-        for position in range(len(self._tokens) - 1, -1, -1):
-            token, merged = self._tokens[position]
-            if merged is mine:
-                del self._tokens[position]
-                try:
-                    _overrides.reset(token)
-                except ValueError:  # left in another context (a generator closed elsewhere): undo by value
-                    _overrides.set(None if token.old_value is Token.MISSING else token.old_value)
-                return
+        # What is in force says who made it so and what was before. A token would say that too, but it fits only the
+        # context it was made in, and a framework may leave a block in another one (a generator closed elsewhere, the
+        # second half of a dependency); and it would have to be kept somewhere, for ever if the block is never left.
+        here = _overrides.get()
+        if type(here) is _Entered and here.by is self:
+            _overrides.set(here.before)
 
     async def __aenter__(self) -> context:
         return self.__enter__()
@@ -325,7 +329,6 @@ def context_of(changes: Mapping[str, Any]) -> context:
     """A context from values that were checked before."""
     made = context.__new__(context)
     made._changes = dict(changes)
-    made._tokens = []
     return made
 
 

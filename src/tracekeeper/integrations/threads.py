@@ -2,8 +2,8 @@
 
 A context variable is seen by the thread that set it and by nobody else, so what a ``threading.Thread`` or a
 ``ThreadPoolExecutor`` does for a traced call knows neither its span nor its settings. With this installed, ``start``
-and ``submit`` take a copy of the caller's context along: into threads, timers and subclasses of both, into pools, and so
-into ``loop.run_in_executor``. Python 3.14 can do the same for threads by itself (``Thread(context=…)``,
+and ``submit`` take a copy of the caller's context along: into threads, timers and subclasses of both, into pools, and
+so into ``loop.run_in_executor``. Python 3.14 can do the same for threads by itself (``Thread(context=…)``,
 ``sys.flags.thread_inherit_context``); a context that was given there is left alone.
 
 Invariants

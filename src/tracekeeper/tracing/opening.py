@@ -73,7 +73,7 @@ def open_span(
             raise RuntimeError("tracing is off for the evaluation around it")
         trace_id, parent_id = parent.start.trace_id, parent.start.span_id
     else:
-        trace_id, parent_id, told = _below_other(span, current)
+        trace_id, parent_id, told = below_other(span, current)
         parent = around.get(OWN_KEY)
         if isinstance(parent, Unbegun):
             parent = parent.begin()
@@ -93,8 +93,7 @@ def open_span(
             )
             return span
     else:
-        kept = (now.sample >= 1 or _drawn(trace_id, now.sample)) if told is None else told
-        span.sampled = kept or bool(_active.get())
+        span.sampled = kept(trace_id, now, told) or bool(_active.get())
         span.keeper = keeper = runtime.keeper()
     start = span.start = SpanStart(
         trace_id,
@@ -150,15 +149,20 @@ def takes_payload(span: Span) -> bool:
     return journal is None or journal.accepts_payloads or span.takes_payload()
 
 
-def _below_other(span: Span, current: OtelSpan) -> tuple[bytes, bytes | None, bool | None]:
-    """Trace and parent below a span that is not ours; and, of one in another process, whether that one is kept."""
+def below_other(span: Span, current: OtelSpan) -> tuple[bytes, bytes | None, bool | None]:
+    """Trace and parent below a span of no record; of a request's, or one in another process, also whether kept."""
     known = current.get_span_context()
     if not known.is_valid:
         return ids.trace_id(), None, None
     if known.trace_state:
         span.trace_state = known.trace_state
-    told = known.trace_flags.sampled if known.is_remote else None
+    told = current.sampled if isinstance(current, Span) else known.trace_flags.sampled if known.is_remote else None
     return known.trace_id.to_bytes(16, "big"), known.span_id.to_bytes(8, "big"), told
+
+
+def kept(trace_id: bytes, now: Settings, told: bool | None) -> bool:
+    """Whether a span without a parent of ours is written: as its caller was told, else by a draw."""
+    return (now.sample >= 1 or _drawn(trace_id, now.sample)) if told is None else told
 
 
 def _drawn(trace_id: bytes, share: float) -> bool:
