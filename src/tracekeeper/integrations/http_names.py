@@ -54,24 +54,19 @@ def verb(scope: Scope) -> str:
 
 def route_of(scope: Scope) -> str | None:
     """The template of the path that was chosen (``/items/{id}``), once the router of Starlette or FastAPI has run."""
-    route = scope.get("route")
-    if route is None:
-        return None
-    chosen = route
+    route = chosen = scope.get("route")
+    mount = ""
+    if "app_root_path" in scope:  # below a mount, whose part of the path was moved there
+        mount = str(scope.get("root_path", ""))[len(str(scope["app_root_path"])) :]
+        if not hasattr(route, "endpoint"):  # nothing nearer is known: a folder, or another kind of application
+            return f"{mount}/{{path}}"
     known = scope.get("fastapi")
     if isinstance(known, Mapping):  # a route of an included router knows its own part of the path only
         effective = known.get("effective_route_context")
-        if getattr(effective, "original_route", None) is route:
+        if effective is not None and getattr(effective, "original_route", None) is route:
             chosen = effective
     path = getattr(chosen, "path_format", None) or getattr(chosen, "path", None)
-    if not isinstance(path, str):
-        return None
-    if "app_root_path" not in scope:  # not below a mount
-        return path
-    mount = str(scope.get("root_path", ""))[len(str(scope["app_root_path"])) :]
-    if not hasattr(route, "endpoint"):  # the mount itself: a whole application behind it, or a folder
-        return f"{mount}/{{path}}"
-    return mount + path
+    return mount + path if isinstance(path, str) else None
 
 
 def phrase(status: int) -> str:
