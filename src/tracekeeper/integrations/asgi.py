@@ -124,10 +124,11 @@ class TracekeeperMiddleware:
             await self.app(scope, receive, send)
             return
         with self._identity(scope), propagate.extract(scope.get("headers")):
-            span = self._begin(scope)
-            if span is None:
+            begun = self._begin(scope)
+            if begun is None:
                 await self.app(scope, receive, send)
                 return
+            span, (token, entered) = begun
             kind: type[Exchange] = HttpExchange if scope["type"] == "http" else WebSocketExchange
             exchange = kind(span, scope, receive, send)
             try:
@@ -138,9 +139,7 @@ class TracekeeperMiddleware:
             else:
                 exchange.returned()
             finally:
-                if span.token is not None:
-                    leave(span.token, span.entered)
-                    span.token = None
+                leave(token, entered)
 
     def _is_excluded(self, scope: Scope) -> bool:
         if self._excluded is None:
@@ -161,7 +160,7 @@ class TracekeeperMiddleware:
                 trouble.note(f"reading the {key} of a request", error)
         return context_of(said) if said else nullcontext()
 
-    def _begin(self, scope: Scope) -> Span | None:
+    def _begin(self, scope: Scope) -> tuple[Span, tuple[Any, Any]] | None:
         try:
             now = opening.enabled()
             if now is None:
@@ -171,8 +170,7 @@ class TracekeeperMiddleware:
             span = made(now, name, SpanKind.CHAIN.value)
             span.begin_with(names.attributes(scope))
             opening.announce(span)
-            above.enter(span)
+            return span, above.enter(span)
         except Exception as error:  # noqa: BLE001
             trouble.note("beginning the span of a request", error)
             return None
-        return span

@@ -9,13 +9,14 @@ like any other call.
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from opentelemetry.context.context import Context
 
 from tracekeeper.configuration import Settings
 from tracekeeper.journal.frames import SpanStart
 from tracekeeper.tracing import ids, opening, runtime
-from tracekeeper.tracing.context import KEY, OWN_KEY, VAR
+from tracekeeper.tracing.context import KEY, OWN_KEY, VAR, containing
 from tracekeeper.tracing.recordings import active
 from tracekeeper.tracing.spans import Span
 from tracekeeper.tracing.state import RecordState
@@ -28,7 +29,7 @@ class SpanAbove(Span):
 
 
 def open_above(now: Settings, name: str, kind: str) -> Span:
-    """A span that begins now, below what is current here. It is written by ``announce``, and current by ``enter``."""
+    """A span that begins now, below what is current. It is written by ``announce`` and made current by ``enter``."""
     around = VAR.get()
     if around.get(OWN_KEY) is not None:
         return opening.open_span(now, name, kind)
@@ -46,10 +47,8 @@ def open_above(now: Settings, name: str, kind: str) -> Span:
     return span
 
 
-def enter(span: Span) -> None:
-    """Make it the current span here."""
-    if not isinstance(span, SpanAbove):
-        opening.enter(span)
-        return
-    entered = span.entered = Context({**VAR.get(), KEY: span})
-    span.token = VAR.set(entered)
+def enter(span: Span) -> tuple[Any, Context]:
+    """Make it the current span here, until ``context.leave`` of what this returns: longer than the span, if need be."""
+    around = VAR.get()
+    entered = Context({**around, KEY: span}) if isinstance(span, SpanAbove) else containing(span, around)
+    return VAR.set(entered), entered

@@ -14,6 +14,7 @@ from tests.support.spans import stored
 import tracekeeper as tk
 from tracekeeper.integrations import http_names
 from tracekeeper.integrations.asgi import TracekeeperMiddleware, cookie, header
+from tracekeeper.tracing.context import VAR
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
 PIECE = {"type": "http.response.body", "body": b"piece", "more_body": True}
@@ -199,6 +200,30 @@ def test_inside_a_traced_call_a_request_is_part_of_its_record(keeper: object, tm
     asyncio.run(outer())
     assert len(tk.records()) == 1
     assert ended(tmp_path) == []
+
+
+@pytest.mark.parametrize("records", [False, True])
+def test_after_a_request_its_caller_has_what_it_had(keeper: object, records: bool) -> None:
+    """A server that handles requests one after the other in one task, or a test that calls the application."""
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        for message in scope["messages"]:
+            await send(message)
+        if not scope["messages"]:
+            raise ValueError("no answer")
+
+    async def main() -> None:
+        served = TracekeeperMiddleware(application, records=records, session=lambda scope: "s")
+        before = VAR.get()
+        await served(scope(messages=[START, LAST]), never, ignore)
+        assert VAR.get() is before
+        await served(scope(messages=[START]), never, ignore)
+        with pytest.raises(ValueError, match="no answer"):
+            await served(scope(messages=[]), never, ignore)
+        assert VAR.get() is before
+        assert tk.settings().session_id is None
+
+    asyncio.run(main())
 
 
 def test_a_middleware_within_a_middleware_is_a_span_below_it(keeper: object, tmp_path: Path) -> None:
