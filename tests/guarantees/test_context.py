@@ -7,6 +7,8 @@ import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 import tracekeeper as tk
 
 
@@ -83,3 +85,32 @@ def test_threads_with_a_barrier_inside_keep_their_own_tags(keeper: object) -> No
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, "abcdefgh"))
     assert {record.tags for record in tk.records()} == {(letter,) for letter in "abcdefgh"}
+
+
+def test_a_span_that_is_ended_by_hand_is_current_until_its_block_or_call_is_left(keeper: object) -> None:
+    @tk.trace
+    def ended(how: str) -> None:
+        tk.current_span().end()
+        if how == "raises":
+            raise ValueError(how)
+
+    @tk.trace
+    async def ended_async() -> None:
+        tk.current_span().end()
+
+    with tk.span("block") as span:
+        span.end()
+        assert tk.current_span() is span
+    assert tk.current_span().trace_id == ""
+    ended("returns")
+    assert tk.current_span().trace_id == ""
+    with pytest.raises(ValueError, match="raises"):
+        ended("raises")
+    assert tk.current_span().trace_id == ""
+
+    async def main() -> None:
+        await ended_async()
+        assert tk.current_span().trace_id == ""
+
+    asyncio.run(main())
+    assert len(tk.records()) == 4, "none of them is below another"

@@ -24,7 +24,6 @@ from tests.support.spans import stored
 from websockets.sync.client import connect
 
 import tracekeeper as tk
-from tracekeeper.integrations import fastapi as dependencies
 from tracekeeper.integrations.asgi import TracekeeperMiddleware, cookie, header
 
 USERS, REQUESTS = 50, 40 if FULL else 4
@@ -33,7 +32,7 @@ USERS, REQUESTS = 50, 40 if FULL else 4
 @pytest.fixture(autouse=True)
 def _fastapi_as_it_was() -> Iterator[None]:
     yield
-    dependencies.uninstall()
+    tk.uninstrument("fastapi")
 
 
 class Seen(NamedTuple):

@@ -27,6 +27,7 @@ from tracekeeper.configuration.settings import check, context_of
 from tracekeeper.integrations import http_names as names
 from tracekeeper.integrations.exchanges import Exchange, HttpExchange, WebSocketExchange
 from tracekeeper.integrations.http_names import Scope
+from tracekeeper.integrations.registry import instrument
 from tracekeeper.tracing import above, opening, propagate, trouble
 from tracekeeper.tracing.context import leave
 from tracekeeper.tracing.spans import Span
@@ -115,9 +116,7 @@ class TracekeeperMiddleware:
         self._excluded = re.compile(patterns).match if patterns else None
         self._records = records
         if "fastapi" in sys.modules:
-            from tracekeeper.integrations import fastapi  # the module beside this one
-
-            fastapi.install()
+            instrument("fastapi")  # what it cannot do costs one line in the log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket") or self._is_excluded(scope):

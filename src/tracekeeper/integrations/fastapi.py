@@ -15,7 +15,6 @@ Invariants
 from __future__ import annotations
 
 import functools
-import logging
 import threading
 from collections.abc import Callable
 from contextvars import Context, ContextVar, copy_context
@@ -25,20 +24,23 @@ from tracekeeper.configuration.settings import overrides_variable
 from tracekeeper.tracing.context import OWN_KEY, VAR
 from tracekeeper.tracing.recordings import active
 
-log = logging.getLogger("tracekeeper")
-
 _NAME = "contextmanager_in_threadpool"
 _changing = threading.Lock()
 _installed: list[tuple[Any, Any, Any]] = []
 
 
 def install() -> Callable[[], None]:
-    """Have sync dependencies reach the endpoint. Idempotent; a FastAPI that is built otherwise is left alone.
+    """Have sync dependencies reach the endpoint. Idempotent.
 
     Returns
     -------
     Callable
         Undoes it; requests under way keep what they have.
+
+    Raises
+    ------
+    RuntimeError
+        This FastAPI is built otherwise; nothing was changed.
     """
     with _changing:
         if _installed:
@@ -47,8 +49,9 @@ def install() -> Callable[[], None]:
 
         original = getattr(utils, _NAME, None)
         if not callable(original) or not isinstance(VAR, ContextVar):
-            log.info("this FastAPI runs dependencies in a way of its own: use `async def` ones with tk.context")
-            return uninstall
+            raise RuntimeError(
+                "this FastAPI runs sync dependencies in another way: use `async def` ones with tk.context"
+            )
 
         @functools.wraps(original)
         def carrying(cm: Any) -> Any:

@@ -28,5 +28,7 @@ KNOWN: dict[str, Integration] = _table(
     Integration("openai", "openai_client", "openai", "openai"),
     Integration("anthropic", "anthropic_client", "anthropic", "anthropic"),
     Integration("litellm", "litellm_client", "litellm", "litellm"),
+    Integration("fastapi", "fastapi", "fastapi", "fastapi"),
+    Integration("threads", "threads"),
 )
 """By name, in the order in which they are shown."""

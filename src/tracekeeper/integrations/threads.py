@@ -17,7 +17,6 @@ Invariants
 from __future__ import annotations
 
 import functools
-import logging
 import threading
 from collections.abc import Callable
 from contextvars import Context, copy_context
@@ -27,8 +26,6 @@ from tracekeeper.configuration.settings import overrides_variable
 from tracekeeper.tracing import lost_context
 from tracekeeper.tracing.context import VAR
 from tracekeeper.tracing.recordings import active
-
-log = logging.getLogger("tracekeeper")
 
 _CARRIED = "_tracekeeper_context"
 _OURS: tuple[Any, ...] = (VAR, overrides_variable, active)
@@ -48,6 +45,11 @@ def install() -> Callable[[], None]:
     Callable
         Undoes it. Work that was started meanwhile keeps its context.
 
+    Raises
+    ------
+    RuntimeError
+        This Python's threads cannot be made to; nothing was changed.
+
     Example
     -------
     >>> import threading, tracekeeper as tk
@@ -66,8 +68,7 @@ def install() -> Callable[[], None]:
 
     with _changing:
         if not hasattr(threading.Thread, "_bootstrap_inner"):
-            log.warning("this Python's threads cannot be made to carry the context: use contextvars.copy_context().run")
-            return _nothing
+            raise RuntimeError("this Python's threads are built otherwise: use contextvars.copy_context().run")
         _replace(threading.Thread, "start", functools.partial(_start, pools._worker))
         _replace(threading.Thread, "_bootstrap_inner", _bootstrap_inner)
         _replace(pools.ThreadPoolExecutor, "submit", _submit)
@@ -92,10 +93,6 @@ def uninstall() -> None:
                     setattr(owner, name, original)
                     del _before[name]
         lost_context.watching(True)
-
-
-def _nothing() -> None:
-    """There was nothing to install, so there is nothing to undo."""
 
 
 def _replace(owner: type, name: str, make: Callable[[Any], Any]) -> None:

@@ -6,7 +6,6 @@ from types import TracebackType
 from typing import Any
 
 from tracekeeper.tracing import capture, opening, trouble
-from tracekeeper.tracing.context import leave
 from tracekeeper.tracing.masking import Mask
 from tracekeeper.tracing.spans import INERT, InertSpan, Span, current_span
 
@@ -59,8 +58,7 @@ class span:
         begun = self._take()
         if not isinstance(begun, Span):
             return
-        if begun.token is not None:
-            leave(begun.token, begun.entered)
+        opening.leave(begun)
         if error is None:
             begun.end()
         else:

@@ -20,7 +20,7 @@ from tracekeeper.configuration import Settings, settings
 from tracekeeper.configuration import environment as switches
 from tracekeeper.configuration.settings import base_settings, overrides
 from tracekeeper.journal.frames import SpanStart
-from tracekeeper.tracing import ids, lost_context, masking, recordings, runtime
+from tracekeeper.tracing import context, ids, lost_context, masking, recordings, runtime
 from tracekeeper.tracing.context import KEY, OWN_KEY, VAR, containing
 from tracekeeper.tracing.spans import Span
 from tracekeeper.tracing.state import AppLink, RecordState, Unbegun
@@ -139,6 +139,14 @@ def enter(span: Span) -> None:
     """Make it the current span here."""
     entered = span.entered = containing(span, VAR.get())
     span.token = VAR.set(entered)
+
+
+def leave(span: Span) -> None:
+    """It is not the current span here any more, whether or not it has ended. Never raises."""
+    token, entered = span.token, span.entered
+    if token is not None:
+        span.token = span.entered = None  # the context holds the span: a cycle that only gc would find
+        context.leave(token, entered)
 
 
 def takes_payload(span: Span) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tracekeeper.tracing import arguments, capture, opening, trouble
-from tracekeeper.tracing.context import VAR, containing, leave
+from tracekeeper.tracing.context import VAR, containing
 from tracekeeper.tracing.masking import Mask
 from tracekeeper.tracing.spans import Span
 from tracekeeper.tracing.state import AppLink
@@ -85,6 +85,7 @@ class Plan:
             if span is not None and hasattr(span, "record_state"):
                 if span.entered is not None and VAR.get() is span.entered:
                     VAR.set(around)  # the call is not made, and what comes later is not below it
+                span.token = span.entered = None
                 span.close(SpanStatus.INTERRUPTED)
             if not isinstance(error, Exception):  # Ctrl-C is the program's
                 raise
@@ -95,9 +96,8 @@ class Plan:
     def open(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Span | None:
         """The same without making it current: of a stream, whose consumer is not below it."""
         span = self.begin(args, kwargs)
-        if span is not None and span.token is not None:
-            leave(span.token, span.entered)
-            span.token = span.entered = None
+        if span is not None:
+            opening.leave(span)
         return span
 
     def _introduce(self, app: AppLink, span: Span) -> None:

@@ -123,8 +123,6 @@ class Span(Described):
                 self._write_late(end)
         except Exception as error:  # noqa: BLE001
             trouble.note("ending a span", error, quiet=quiet)
-        finally:
-            self.entered = self.token = None  # the context holds the span: a cycle that only gc would find
         return True
 
     @staticmethod

@@ -17,7 +17,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from tracekeeper.tracing import lost_context
+from tracekeeper.tracing import lost_context, opening
 from tracekeeper.tracing.context import VAR, leave
 from tracekeeper.tracing.plan import Plan
 from tracekeeper.tracing.results import ENDS, finish, settle
@@ -25,6 +25,7 @@ from tracekeeper.tracing.spans import Span
 from tracekeeper.tracing.streams import TracedAsyncIterator, TracedIterator, asettle_inline, settle_inline
 
 MARKER = "__tracekeeper__"
+leave_span = opening.leave
 _reset = VAR.reset
 _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, functools.partial)
 _OF_FUNCTIONS = frozenset({"__code__", "__defaults__", "__kwdefaults__", "__annotations__", "__globals__"})
@@ -137,8 +138,7 @@ def failed(span: Span, error: BaseException) -> None:
 
 def failed_in(span: Span, error: BaseException, settles: bool = True) -> bool:
     """The call raised: leave and end its span. Whether inline metrics are left to be settled."""
-    if span.token is not None:
-        leave(span.token, span.entered)
+    leave_span(span)
     if not isinstance(error, Exception):
         span.inline = False  # Ctrl-C and cancellation do not wait for metrics
     if not (span.fail(error) and span.inline):
@@ -156,17 +156,9 @@ def returned(span: Span, result: Any) -> Any:
             _reset(token)
         except (ValueError, RuntimeError):
             leave(token, span.entered)
-    # The context holds the span. Closing drops it too, but the span of a stream or an awaitable goes on.
+    # The context holds the span: a cycle that only gc would find.
     span.token = span.entered = None
     return finish(span, result) if type(result) in ENDS else settle(span, result)
-
-
-def leave_span(span: Span) -> None:
-    """It is no longer the current span here; it goes on. Never raises."""
-    token, entered = span.token, span.entered
-    span.token = span.entered = None
-    if token is not None:
-        leave(token, entered)
 
 
 class TracedCallable:

@@ -24,7 +24,6 @@ from tracekeeper.scoring.guards.fitting import wants
 from tracekeeper.scoring.guards.rule import NOT_GIVEN, Finding, Rule
 from tracekeeper.scoring.guards.trial import Subject, Trial
 from tracekeeper.tracing import Span, arguments, capture, current_span, documents, opening, start_span
-from tracekeeper.tracing.context import leave
 from tracekeeper.types import Blocked, Score, ScoreStatus
 
 log = logging.getLogger("tracekeeper")
@@ -165,8 +164,8 @@ class Guard:
             _end(made, error)
             raise
         finally:
-            if isinstance(made, Span) and made.token is not None:
-                leave(made.token, made.entered)
+            if isinstance(made, Span):
+                opening.leave(made)
             documents.collecting.reset(apart)
 
     def _cannot_judge(self, result: Any) -> str | None:
