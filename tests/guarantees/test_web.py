@@ -211,6 +211,34 @@ def test_a_dependencys_span_and_recording_hold_for_the_endpoint(keeper: object, 
     assert sorted(span.parent or "" for span in found if span.name == "inner") == sorted(held)
 
 
+def test_a_fastapi_that_is_built_otherwise_costs_a_line_and_no_request(
+    keeper: object, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from fastapi.dependencies import utils
+
+    from tracekeeper.integrations.fastapi import install
+
+    monkeypatch.setattr(utils, "contextmanager_in_threadpool", None)
+    with pytest.raises(RuntimeError, match="async def"):
+        install()
+    served = TracekeeperMiddleware(FastAPI().router)
+    assert served.app is not None
+    [line] = [record.getMessage() for record in caplog.records]
+    assert line.startswith("fastapi ")
+    assert "async def" in line
+
+
+def test_uninstrumenting_puts_fastapis_own_function_back() -> None:
+    from fastapi.dependencies import utils
+
+    before = utils.contextmanager_in_threadpool
+    TracekeeperMiddleware(FastAPI())
+    TracekeeperMiddleware(FastAPI())
+    assert utils.contextmanager_in_threadpool is not before
+    tk.uninstrument("fastapi")
+    assert utils.contextmanager_in_threadpool is before
+
+
 def test_a_dependencys_exception_and_its_handling_are_fastapis(keeper: object, tmp_path: Path) -> None:
     app = FastAPI()
     app.add_middleware(TracekeeperMiddleware)
@@ -391,7 +419,7 @@ def test_exceptions_and_statuses(keeper: object, tmp_path: Path) -> None:
         assert client.get("/unavailable").status_code == 503
         assert client.get("/nowhere", headers={"user-agent": "test"}).status_code == 404
         assert client.request("BREW", "/raises/1").status_code == 405
-        with pytest.raises(httpx.RemoteProtocolError):
+        with pytest.raises(httpx.TransportError):
             client.get("/late")
     found = requests(tmp_path)
     assert [(span.name, span.status, span.error) for span in found] == [

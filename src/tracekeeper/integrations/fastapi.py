@@ -48,10 +48,9 @@ def install() -> Callable[[], None]:
         from fastapi.dependencies import utils
 
         original = getattr(utils, _NAME, None)
-        if not callable(original) or not isinstance(VAR, ContextVar):
-            raise RuntimeError(
-                "this FastAPI runs sync dependencies in another way: use `async def` ones with tk.context"
-            )
+        usable = callable(original) and isinstance(VAR, ContextVar)
+        if not usable:
+            raise RuntimeError("its sync dependencies are run in another way: use `async def` ones with tk.context")
 
         @functools.wraps(original)
         def carrying(cm: Any) -> Any:

@@ -105,6 +105,19 @@ def test_what_was_made_before_carries_too_and_after_undoing_nothing_does() -> No
     assert seen == ["mine"]
 
 
+def test_by_name_it_is_one_of_the_integrations() -> None:
+    [row] = tk.instrument("threads")
+    token = var.set("mine")
+    try:
+        assert row.state == "active"
+        assert in_thread(lambda work: threading.Thread(target=work)) == ["mine"]
+        tk.uninstrument("threads")
+        assert in_thread(lambda work: threading.Thread(target=work)) == ["nothing"]
+    finally:
+        var.reset(token)
+        tk.uninstrument("threads")
+
+
 def test_installing_twice_is_installing_once_and_undoing_restores_the_very_functions() -> None:
     before = (threading.Thread.start, threading.Thread._bootstrap_inner, ThreadPoolExecutor.submit)  # type: ignore[attr-defined]
     first, second = threads.install(), threads.install()
