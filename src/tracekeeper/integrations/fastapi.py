@@ -47,7 +47,7 @@ def install() -> Callable[[], None]:
             return uninstall
         from fastapi.dependencies import utils
 
-        original = getattr(utils, _NAME, None)
+        original: Any = getattr(utils, _NAME, None)
         usable = callable(original) and isinstance(VAR, ContextVar)
         if not usable:
             raise RuntimeError("its sync dependencies are run in another way: use `async def` ones with tk.context")
