@@ -188,6 +188,25 @@ def test_without_the_middleware_a_sync_dependency_neither_raises_nor_leaks(keepe
     assert tk.settings().tags == ()
 
 
+def test_a_context_inside_a_sync_body_holds_for_one_piece_and_leaks_nowhere(keeper: object) -> None:
+    """The limit that docs/web.md states: Starlette makes each piece in a new copy of the request's context."""
+    app = FastAPI()
+    app.add_middleware(TracekeeperMiddleware, session=lambda scope: "s")
+
+    def body() -> Iterator[str]:
+        with tk.context(tags=["inside"]):
+            yield json.dumps([tk.settings().tags, tk.settings().session_id]) + "\n"
+            yield json.dumps([tk.settings().tags, tk.settings().session_id]) + "\n"
+        yield json.dumps([tk.settings().tags, tk.settings().session_id]) + "\n"
+
+    app.get("/")(lambda: StreamingResponse(body()))
+    with serving(app) as server, httpx.Client(base_url=server.url) as client:
+        answers = {client.get("/").text for _ in range(10)}
+    assert [[json.loads(line) for line in answer.splitlines()] for answer in answers] == [
+        [[["inside"], "s"], [[], "s"], [[], "s"]]
+    ]
+
+
 def test_a_dependencys_span_and_recording_hold_for_the_endpoint(keeper: object, tmp_path: Path) -> None:
     app = FastAPI()
     app.add_middleware(TracekeeperMiddleware)
@@ -414,7 +433,8 @@ def test_exceptions_and_statuses(keeper: object, tmp_path: Path) -> None:
 
         return StreamingResponse(pieces())
 
-    with serving(app) as server, httpx.Client(base_url=server.url) as client:
+    # uvicorn closes the connection after an exception: a client that used it again would race with that.
+    with serving(app) as server, httpx.Client(base_url=server.url, headers={"connection": "close"}) as client:
         assert client.get("/raises/7").status_code == 500
         assert client.get("/unavailable").status_code == 503
         assert client.get("/nowhere", headers={"user-agent": "test"}).status_code == 404

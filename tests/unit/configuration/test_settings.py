@@ -173,3 +173,24 @@ def test_the_data_directory_is_the_nearest_one_above(tmp_path: Path) -> None:
     deep = tmp_path / "a" / "b"
     deep.mkdir(parents=True)
     assert environment.find_directory(deep) == tmp_path / ".tracekeeper"
+
+
+def test_a_block_may_be_left_in_another_copy_of_its_context_or_by_another_thread() -> None:
+    """What frameworks do with the halves of a generator. Nothing raises, nothing stays, and nobody else's is undone."""
+    from contextvars import copy_context
+
+    block = context(tags=["a"])
+    here = copy_context()
+    here.run(block.__enter__)
+    assert here.run(lambda: settings().tags) == ("a",)
+    copy = here.copy()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(copy.run, block.__exit__, None, None, None).result()
+        pool.submit(block.__exit__, None, None, None).result()  # where it was never entered
+    assert copy.run(lambda: settings().tags) == ()
+    assert here.run(lambda: settings().tags) == ("a",), "the first context is as it was"
+    here.run(block.__exit__, None, None, None)
+    assert here.run(lambda: settings().tags) == ()
+    with block, context(user_id="u"), block:
+        assert (settings().tags, settings().user_id) == (("a",), "u")
+    assert (settings().tags, settings().user_id) == ((), None)
