@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
+from tracekeeper.conventions.told import get
 from tracekeeper.types import Usage
 
 _LIMIT = 1 << 62
@@ -35,17 +35,17 @@ def read(value: Any) -> Usage | None:
         cache_read_tokens=_first(
             _count(value, "cache_read_tokens"),
             read_beside,
-            _count(_get(value, "prompt_tokens_details"), "cached_tokens"),
-            _count(_get(value, "input_tokens_details"), "cached_tokens"),
+            _count(get(value, "prompt_tokens_details"), "cached_tokens"),
+            _count(get(value, "input_tokens_details"), "cached_tokens"),
         ),
         cache_write_tokens=_first(_count(value, "cache_write_tokens"), written_beside),
         reasoning_tokens=_first(
             _count(value, "reasoning_tokens"),
-            _count(_get(value, "completion_tokens_details"), "reasoning_tokens"),
-            _count(_get(value, "output_tokens_details"), "reasoning_tokens"),
+            _count(get(value, "completion_tokens_details"), "reasoning_tokens"),
+            _count(get(value, "output_tokens_details"), "reasoning_tokens"),
         ),
-        cost=_money(_get(value, "cost")),
-        estimated=_get(value, "estimated") is True,
+        cost=_money(get(value, "cost")),
+        estimated=get(value, "estimated") is True,
     )
     return None if usage == _NOTHING else usage
 
@@ -53,17 +53,9 @@ def read(value: Any) -> Usage | None:
 _NOTHING = Usage()
 
 
-def _get(value: Any, name: str) -> Any:
-    if value is None:
-        return None
-    if isinstance(value, Mapping):
-        return value.get(name)
-    return getattr(value, name, None)
-
-
 def _count(value: Any, *names: str) -> int | None:
     for name in names:
-        found = _get(value, name)
+        found = get(value, name)
         if isinstance(found, float) and found.is_integer():
             found = int(found)
         if isinstance(found, int) and not isinstance(found, bool) and 0 <= found < _LIMIT:
