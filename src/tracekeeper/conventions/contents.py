@@ -218,17 +218,17 @@ def _embedded(given: Attributes) -> Any:
     return found or text(given.get("embedding.text"))
 
 
-def is_content(key: str) -> bool:
-    """Whether an attribute of this name holds what a user, a model or a tool said, and so is masked as a payload is.
+def content_of(key: str) -> str | None:
+    """Whether an attribute of this name holds (a part of) an ``input`` or an ``output``, and so is masked as those are.
 
     Example
     -------
-    >>> [is_content(key) for key in ("llm.input_messages.0.message.content", "gen_ai.request.model", "prompt.id")]
-    [True, False, False]
+    >>> [content_of(key) for key in ("llm.input_messages.0.message.content", "gen_ai.completion", "llm.model_name")]
+    ['input', 'output', None]
     """
-    if key in table.NO_CONTENT:
-        return False
-    return key.startswith(_CONTENT_DOTTED) or key in _CONTENT
+    if key in table.NO_CONTENT or not (key.startswith(_CONTENT_DOTTED) or key in _CONTENT):
+        return None
+    return "output" if any(word in key for word in table.ANSWERS) else "input"
 
 
 _CONTENT = frozenset(table.CONTENT_BELOW)

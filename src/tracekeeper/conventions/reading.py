@@ -168,11 +168,9 @@ def _finish(given: Attributes, events: Sequence[Event]) -> tuple[str, ...]:
     listed = given.first(table.FINISH_LISTS)
     if listed is not None:
         found = parsed(listed)
-        return (
-            tuple(plain(each) for each in found if isinstance(each, str))
-            if isinstance(found, list | tuple)
-            else names(found)
-        )
+        if not isinstance(found, list | tuple):
+            return names(found)
+        return tuple(plain(each) for each in found if isinstance(each, str))
     for prefix, field in table.FINISH_OF_ANSWERS:
         answers = given.under(prefix)
         reasons = (

@@ -306,5 +306,7 @@ CONTENT_BELOW = (
 )
 """Keys (and what lies below them) that hold what a user or a model said: masked like inputs and outputs, and left out
 where those are not captured. ``prompt.id`` and its like are not below ``prompt``: see ``content.is_content``."""
+ANSWERS = ("output", "Output", "completion", "choices", "response", "result", "documents")
+"""Words in such a key that make it an output's."""
 NO_CONTENT = frozenset({"gen_ai.prompt.name", "gen_ai.tool.call.id", "prompt.id", "prompt.url", "prompt.vendor",
                         "llm.prompt_template.version"})  # fmt: skip
