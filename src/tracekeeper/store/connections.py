@@ -25,6 +25,7 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, Pool, create_engine, event
 
+from tracekeeper.concurrency.own_work import own_work
 from tracekeeper.store.errors import StoreLocked
 from tracekeeper.store.troubles import translated
 
@@ -68,7 +69,7 @@ class Connections:
         if not lock.acquire(timeout=self.busy_timeout):
             raise StoreLocked(f"another thread of this process has written to {self.path} for {self.busy_timeout:g} s")
         try:
-            with translated(self.path), self._writer.begin() as connection:
+            with own_work(), translated(self.path), self._writer.begin() as connection:
                 yield connection
         finally:
             lock.release()
@@ -82,7 +83,7 @@ class Connections:
         StoreError
             The database cannot be read.
         """
-        with translated(self.path), self._readers.begin() as connection:
+        with own_work(), translated(self.path), self._readers.begin() as connection:
             yield connection
 
     def close(self) -> None:

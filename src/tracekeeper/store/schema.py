@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
+from tracekeeper.concurrency.own_work import own_work
 from tracekeeper.store.connections import Connections, driver_of
 from tracekeeper.store.search import create_search
 from tracekeeper.store.tables import metadata
@@ -81,7 +82,7 @@ def prepare(path: Path, connections: Connections) -> None:
         It cannot be made, written or understood by this version; the message names the path and what to do.
     """
     # One at a time in this process: see _make_file.
-    with _opening, translated(path):
+    with _opening, own_work(), translated(path):
         _check_place(path)
         driver = sqlite3.connect(path, timeout=connections.busy_timeout, isolation_level=None)
         try:

@@ -342,6 +342,10 @@ class Described(Single, OtelSpan):
         settings = self.settings
         return _encode(value, settings.capture_limit, settings.mask_keys, None)
 
+    def hold(self, value: Any) -> Any:
+        """An attribute's value as it is now, in plain values."""
+        return _held(self, value)
+
     def is_open(self) -> bool:
         """Whether it has begun here and not ended."""
         return self.start.span_id in open_spans

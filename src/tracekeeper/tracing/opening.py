@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import time
 from _thread import get_ident as _ident
+from collections.abc import Mapping
+from typing import Any
 
 from opentelemetry.trace import Span as OtelSpan
 
@@ -29,6 +31,8 @@ _now = time.time_ns
 _bits = ids.bits
 _active = recordings.active
 _checked: tuple[Settings | None, bool] = (None, False)
+inherited: dict[bytes, Span] = {}
+"""In a forked child: third parties' spans that were open in its parent, below which it may go on."""
 
 
 def enabled() -> Settings | None:
@@ -74,11 +78,7 @@ def open_span(
         trace_id, parent_id = parent.start.trace_id, parent.start.span_id
     else:
         trace_id, parent_id, told = below_other(span, current)
-        parent = around.get(OWN_KEY)
-        if isinstance(parent, Unbegun):
-            parent = parent.begin()
-        if parent is not None and parent.start.trace_id != trace_id:
-            parent = None
+        parent = span_around(around, current, trace_id, parent_id if told is None else None)
     span_id = _bits(64).to_bytes(8, "big")
     span.settings = now
     span.mask = now.mask if mask is None else masking.both(mask, now.mask)
@@ -171,6 +171,35 @@ def below_other(span: Span, current: OtelSpan) -> tuple[bytes, bytes | None, boo
 def kept(trace_id: bytes, now: Settings, told: bool | None) -> bool:
     """Whether a span without a parent of ours is written: as its caller was told, else by a draw."""
     return (now.sample >= 1 or _drawn(trace_id, now.sample)) if told is None else told
+
+
+def span_around(around: Mapping[str, Any], current: Any, trace_id: bytes, parent_id: bytes | None) -> Span | None:
+    """The span of ours around one that begins below ``current``, which a third party made: that very one, if we know it
+    (see ``foreign``), else the innermost of ours. Only one of the same trace, and none that lies above records.
+
+    ``parent_id``: ``current``'s span id, or ``None`` when it is of another process: its id may be known here all the
+    same, when a message comes back to where it was sent.
+    """
+    found: Any = current if isinstance(current, Span) else getattr(current, "ours", None)  # a ``LightSpan``'s
+    if found is None and parent_id is not None:
+        found = runtime.open_spans.get(parent_id) or inherited.get(parent_id)
+    if not _holds(found, trace_id):
+        found = around.get(OWN_KEY)
+        if isinstance(found, Unbegun):
+            found = found.begin()
+    return found if _holds(found, trace_id) else None
+
+
+def _holds(found: Any, trace_id: bytes) -> bool:
+    """Whether it is a span of this trace that what is called below it belongs to."""
+    if not isinstance(found, Span) or found.start.trace_id != trace_id:
+        return False
+    return bool(found.start.record_id) or found.record_state.evaluation is not None
+
+
+def recorded() -> bool:
+    """Whether a recording is in force here, which keeps everything."""
+    return bool(_active.get())
 
 
 def _drawn(trace_id: bytes, share: float) -> bool:
