@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from tests.failures.test_trulens import tk_in
 from tests.support import programs
+from tests.support.spans import stored
 
 import tracekeeper as tk
-from tracekeeper.tracing import capture
 
 PROVIDER = {
     "joined": """
@@ -63,10 +63,10 @@ with trace.use_span(held):
         assert {record.status for name, record in found.items() if name != "in flight"} == {"ok"}
         assert {record.output for name, record in found.items() if name != "in flight"} == {"Because."}
         assert (found["in flight"].status, found["in flight"].input) == ("interrupted", "Why?")
-        assert {(span.name, span.status) for span in found["in flight"].spans} == {
-            ("in flight", "interrupted"),
-            ("below", "interrupted"),
-        }
+    assert set(stored(tmp_path / ".tracekeeper", "SELECT name, status FROM span WHERE status <> 'ok'")) == {
+        ("in flight", "interrupted"),
+        ("below", "interrupted"),
+    }
 
 
 def test_what_is_open_at_exit_is_swept(tmp_path: Path, setup: str) -> None:
@@ -101,12 +101,13 @@ call("after")
     )
     assert done.code == 0, done.err
     with tk_in(tmp_path):
-        records = {record.name: record for record in tk.records(limit=100, timeout=30)}
-        assert {name: record.status for name, record in records.items()} == {
-            "around": "ok",
-            "in the child": "ok",
-            "after": "ok",
-        }
+        assert {record.name: record.status for record in tk.records(timeout=30)} == {"around": "ok", "after": "ok"}
+    [(status, child, around)] = stored(
+        tmp_path / ".tracekeeper",
+        "SELECT child.status, child.record_span_id, around.span_id FROM span child, span around "
+        "WHERE child.name = 'in the child' AND around.name = 'around'",
+    )
+    assert (status, child) == ("ok", around), "as a span of ours that goes on in a child does"
 
 
 def test_eight_threads_lose_nothing(tmp_path: Path, setup: str) -> None:
@@ -126,13 +127,11 @@ assert receipt.complete and receipt.stored == 800, receipt
         tmp_path,
     )
     assert done.code == 0, done.err
-    with tk_in(tmp_path) as keeper:
-        records = tk.records(limit=1000, timeout=30)
-        assert len(records) == 400
-        for record in records:
-            assert [span.name.split()[0] for span in record.spans] == ["ours", "theirs"]
-        assert keeper is not None
-    assert capture.NULL == b"null"
+    pairs = "SELECT theirs.name FROM span theirs JOIN span ours ON ours.span_id = theirs.parent_id "
+    pairs += "AND ours.span_id = theirs.record_span_id AND ours.trace_id = theirs.trace_id "
+    pairs += "WHERE ours.name = replace(theirs.name, 'theirs', 'ours') AND ours.name <> theirs.name"
+    assert len(stored(tmp_path / ".tracekeeper", pairs)) == 400
+    assert len(stored(tmp_path / ".tracekeeper", "SELECT id FROM record")) == 400
 
 
 def test_the_kill_switch_leaves_the_program_alone(tmp_path: Path, setup: str) -> None:

@@ -297,6 +297,7 @@ def _look(taken: ForeignSpan, span: Any) -> None:
 def _after_fork_in_child() -> None:
     global _lock
     _lock = threading.RLock()
+    opening.inherited.update({taken.start.span_id: taken for taken in _open.values()})
     _open.clear()  # the parent's, which ends them
 
 
