@@ -90,6 +90,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         processor, at most eight.
     sigterm:
         Install a SIGTERM handler that flushes and then calls the handler that was there before.
+    otlp_endpoint:
+        An OTLP/HTTP endpoint such as ``http://collector:4318`` that gets a copy of every span. Needs the extra
+        ``[otlp]``.
+    otlp_headers:
+        HTTP headers for it, for instance its key; in the environment ``name=value,name=value``.
     lm:
         The language model that metrics and programs use when they are given none.
     api_key:
@@ -119,6 +124,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     scoring_concurrency: int = 32
     isolated_concurrency: int | None = None
     sigterm: bool = False
+    otlp_endpoint: str | None = None
+    otlp_headers: Mapping[str, str] | None = None
     lm: Any = None
     api_key: str | None = None
     tags: tuple[str, ...] = ()
@@ -128,7 +135,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         shown = (
-            f"{name}={'***' if name == 'api_key' else repr(value)}"
+            f"{name}={'***' if name in ('api_key', 'otlp_headers') else repr(value)}"
             for name in self.__struct_fields__
             if (value := getattr(self, name)) != _DEFAULTS.get(name)
         )
@@ -137,7 +144,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 _DEFAULTS: dict[str, Any] = dict(zip(Settings.__struct_fields__, Settings.__struct_defaults__, strict=True))
 _FIELDS = frozenset(Settings.__struct_fields__)
-PROCESS_ONLY = frozenset({"store", "api_key", "directory", "exit_timeout", "lease", "journal_limit", "sync", "sigterm"})
+PROCESS_ONLY = frozenset(
+    {
+        "store",
+        "api_key",
+        "directory",
+        "exit_timeout",
+        "lease",
+        "journal_limit",
+        "sync",
+        "sigterm",
+        "otlp_endpoint",
+        "otlp_headers",
+    }
+)
 """Settings that describe the process and so cannot be overridden by ``context``."""
 
 _FROM_ENVIRONMENT: dict[str, type] = {
@@ -162,6 +182,8 @@ _FROM_ENVIRONMENT: dict[str, type] = {
     "scoring_concurrency": int,
     "isolated_concurrency": int,
     "sigterm": bool,
+    "otlp_endpoint": str,
+    "otlp_headers": str,
     "lm": str,
     "tags": tuple,
     "session_id": str,

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import math
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
-from tracekeeper.types import ConfigurationError
+from tracekeeper.types import ConfigurationError, MissingExtraError
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""Names of HTTP headers (RFC 9110, 5.1)."""
 
 
 def checked(name: str, value: Any) -> Any:
@@ -46,6 +52,10 @@ def checked(name: str, value: Any) -> Any:
             return value
         case "store":
             return _store(value)
+        case "otlp_endpoint":
+            return _otlp_endpoint(value)
+        case "otlp_headers":
+            return _otlp_headers(value)
         case "project":
             if not isinstance(value, str) or not value:
                 raise ConfigurationError(f"project={value!r}: expected a name")
@@ -119,6 +129,53 @@ def _store(value: Any) -> str | None:
     near = difflib.get_close_matches(scheme, ["sqlite"], n=1)
     hint = f"; did you mean {near[0]}://?" if near else "; expected sqlite:///path/to/file.db"
     raise ConfigurationError(f"store={_without_password(value)!r}: unknown kind of store {scheme!r}{hint}")
+
+
+def _otlp_endpoint(value: Any) -> str | None:
+    if value is None or value == "":
+        return None
+    try:
+        parts = urlsplit(value) if isinstance(value, str) else None
+        good = parts is not None and parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        parts, good = None, False
+    if parts is None or not good or any(ord(char) <= 32 for char in value):
+        raise ConfigurationError(f"otlp_endpoint={value!r}: expected a URL such as http://collector:4318")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ConfigurationError(
+            f"otlp_endpoint to {parts.hostname}: no user name, password or query in the URL, which is shown to people; "
+            "otlp_headers={…} takes what is secret"
+        )
+    if not _is_installed("opentelemetry.proto"):
+        raise MissingExtraError("otlp_endpoint needs the messages of OTLP: pip install 'tracekeeper[otlp]'")
+    return str(value)
+
+
+def _otlp_headers(value: Any) -> Mapping[str, str] | None:
+    """A mapping, or text as in ``OTEL_EXPORTER_OTLP_HEADERS``: ``name=value,name=value``, values percent-encoded."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, str):
+        pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+        if any(not mark for _, mark, _ in pairs):
+            raise ConfigurationError("otlp_headers: expected name=value,name=value")
+        value = {name.strip(): unquote(text.strip()) for name, _, text in pairs}
+    if not isinstance(value, Mapping):
+        raise ConfigurationError("otlp_headers: expected a mapping such as {'api-key': '…'}")
+    for name, text in value.items():
+        good = isinstance(name, str) and isinstance(text, str) and _TOKEN.fullmatch(name)
+        if not good or not text.isascii() or any(ord(char) < 32 for char in text):
+            raise ConfigurationError(
+                f"otlp_headers: {name!r} is no name of a header, or its value is no line of ASCII text"
+            )
+    return dict(value)
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def _without_password(url: str) -> str:

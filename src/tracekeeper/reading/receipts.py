@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from tracekeeper.reading.fresh import dropped_line, seconds
 from tracekeeper.tracing import runtime
-from tracekeeper.types import Receipt, ScoreStatus
+from tracekeeper.types import Copies, Receipt, ScoreStatus
 
 
 def flush(timeout: float = 5.0) -> Receipt:
@@ -56,8 +56,9 @@ def shutdown(timeout: float | None = None) -> Receipt:
 def merged(receipts: Iterable[Receipt]) -> Receipt:
     """Several destinations' receipts as one.
 
-    >>> merged([Receipt(journaled=2, stored=2), Receipt(journaled=1, pending=1, complete=False, error="locked")])
-    Receipt(journaled=3, stored=2, pending=1, dropped={}, scores={}, complete=False, error='locked', seconds=0.0)
+    >>> both = merged([Receipt(journaled=2, stored=2), Receipt(journaled=1, pending=1, complete=False, error="locked")])
+    >>> both.journaled, both.stored, both.pending, both.complete, both.error
+    (3, 2, 1, False, 'locked')
     """
     receipts = list(receipts)
     if len(receipts) == 1:
@@ -70,6 +71,7 @@ def merged(receipts: Iterable[Receipt]) -> Receipt:
         dropped=_summed(one.dropped for one in receipts),
         scores=_summed(one.scores for one in receipts),
         complete=all(one.complete for one in receipts),
+        copies=next((one.copies for one in receipts if one.copies is not None), None),
         error="; ".join(errors) or None,
         seconds=sum(one.seconds for one in receipts),
     )
@@ -88,9 +90,24 @@ def receipt_text(receipt: Receipt) -> str:
         f"scores: {counts_text(receipt.scores)}",
         *(dropped_line(receipt.dropped) or ["dropped: none"]),
     ]
+    if receipt.copies is not None:
+        lines.append(f"copies: {copies_text(receipt.copies)}")
     if receipt.error:
         lines.append(f"not complete: {receipt.error}; what is pending is in the journal on disk")
     return "\n".join(lines)
+
+
+def copies_text(copies: Copies) -> str:
+    """What became of copies, in a line.
+
+    >>> print(copies_text(Copies(endpoint="http://c:4318/v1/traces", copied=3, pending=1, dropped={"too late": 2})))
+    to http://c:4318/v1/traces: 3 copied, 1 pending, 2 dropped (2: too late)
+    """
+    line = f"to {copies.endpoint}: {copies.copied:,} copied, {copies.pending:,} pending"
+    if copies.dropped:
+        reasons = "; ".join(f"{count:,}: {reason}" for reason, count in copies.dropped.items())
+        line += f", {sum(copies.dropped.values()):,} dropped ({reasons})"
+    return line if copies.error is None else f"{line}; it takes nothing at present: {copies.error}"
 
 
 def counts_text(counts: dict[str, int]) -> str:

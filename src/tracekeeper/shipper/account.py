@@ -14,7 +14,7 @@ from tracekeeper.journal.cursor import Cursor, Position
 from tracekeeper.journal.reader import JournalReader
 from tracekeeper.journal.writer import Journal
 from tracekeeper.shipper.plan import Planner
-from tracekeeper.types import Receipt
+from tracekeeper.types import Copies, Receipt
 
 DAMAGED = "damaged frames"
 """The reason under which a receipt counts what was journaled and cannot be read back, or that no table takes."""
@@ -29,7 +29,15 @@ class Ledger(NamedTuple):
     damaged: int = 0
 
 
-def receipt(ledger: Ledger, *, retired: int, dropped: dict[str, int], reason: str | None, began: float) -> Receipt:
+def receipt(
+    ledger: Ledger,
+    *,
+    retired: int,
+    dropped: dict[str, int],
+    reason: str | None,
+    began: float,
+    copies: Copies | None = None,
+) -> Receipt:
     """The receipt of one keeper.
 
     Parameters
@@ -44,6 +52,8 @@ def receipt(ledger: Ledger, *, retired: int, dropped: dict[str, int], reason: st
         Why not everything is stored, or ``None``.
     began:
         Monotonic time of the call.
+    copies:
+        What became of the copies to another system.
     """
     if ledger.damaged:
         dropped = {**dropped, DAMAGED: ledger.damaged}
@@ -57,6 +67,7 @@ def receipt(ledger: Ledger, *, retired: int, dropped: dict[str, int], reason: st
         complete=reason is None,
         error=reason,
         seconds=time.monotonic() - began,
+        copies=copies,
     )
 
 

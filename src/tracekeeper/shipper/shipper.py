@@ -62,6 +62,12 @@ class Source(Protocol):
     def store_of(self, url: str) -> Store:
         """The open store of a URL."""
 
+    def storing(self) -> None:
+        """Something is about to be stored."""
+
+    def stored(self) -> None:
+        """A turn is over, in which something may have been stored. Must not block."""
+
     def detach(self) -> Journal | None:
         """Take the journal away from the writers: later writes open another."""
 
@@ -95,6 +101,7 @@ class Shipper:
         if not requests and now < self.troubles.retry_at:
             return self._at_most(self.troubles.retry_at - now)
         try:
+            self._source.storing()
             more = self._ship()
             self._renew()
             more = self._adopt() or more
@@ -117,6 +124,7 @@ class Shipper:
         else:
             self._stale = 0
             self.troubles.over()
+            self._source.stored()
             return 0.0 if more else self._rest()
         return self._at_most(self.troubles.pause)
 

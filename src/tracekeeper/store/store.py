@@ -20,6 +20,7 @@ from tracekeeper.store.claims import losses as claims_lost
 from tracekeeper.store.claims.claiming import Claiming
 from tracekeeper.store.claims.counts import LeaseCounts, lease_counts
 from tracekeeper.store.connections import Connections, driver_of
+from tracekeeper.store.copies import Copies
 from tracekeeper.store.errors import StoreLocked
 from tracekeeper.store.filter import Node, parse
 from tracekeeper.store.filter.compile import compile_node
@@ -329,6 +330,11 @@ class Store(Claiming):
     def alerts(self) -> Alerts:
         """The alerts, and what they have to say."""
         return Alerts(self)
+
+    @property
+    def copies(self) -> Copies:
+        """Copies of spans to other systems."""
+        return Copies(self)
 
     # -- the file -----------------------------------------------------------------------------------------------------
 

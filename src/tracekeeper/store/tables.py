@@ -403,3 +403,28 @@ worker = Table(
     Column("data", Text, nullable=False, server_default="{}"),  # JSON: concurrency, what it can and cannot compute
 )
 """Who claims scores: so that what waits can be told from what nobody alive can compute."""
+
+copy = Table(
+    "copy",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("endpoint", Text, nullable=False, unique=True),  # URL without secrets
+    Column("cursor", BigInteger, nullable=False),  # row id of the last span that it has seen
+    Column("version", BigInteger, nullable=False, server_default="0"),  # compared and incremented by each step
+    Column("copied", BigInteger, nullable=False, server_default="0"),
+    Column("dropped", Text, nullable=False, server_default="{}"),  # JSON object: reason -> count
+    Column("error", Text),  # why it does not go on at present
+    Column("owner", Text),  # the process that copies at present
+    Column("lease_until", BigInteger),
+    Column("created_at", BigInteger, nullable=False),
+)
+"""How far the copies of spans to another system have got."""
+
+copy_wait = Table(
+    "copy_wait",
+    metadata,
+    Column("copy_id", BigInteger, ForeignKey("copy.id"), primary_key=True),
+    Column("span_id", BigInteger, ForeignKey("span.id"), primary_key=True),
+    sqlite_with_rowid=False,
+)
+"""Spans that a copy's cursor has passed while they were running: they come when they have ended."""

@@ -26,6 +26,7 @@ from tracekeeper.types import Receipt, StoreError
 
 if TYPE_CHECKING:
     from tracekeeper.shipper.account import Ledger
+    from tracekeeper.shipper.copies.worker import CopyWorker
     from tracekeeper.shipper.shipper import Shipper
     from tracekeeper.store.store import Store
 
@@ -36,6 +37,9 @@ SHIP_TIMEOUT = 10.0
 
 ADOPT_TIMEOUT = 2.0
 """Seconds ``adopt_dead`` waits when it is given no timeout."""
+
+COPY_PATIENCE = 2.0
+"""Seconds for which whoever asks for a receipt waits for copies, at most: an endpoint may hang."""
 
 BUSY_TIMEOUT = 1.0
 """Seconds SQLite waits for a lock at a time. The shipper tries for ever, but comes up for air in between: to answer who
@@ -69,6 +73,7 @@ class Keeper(Intake):
         self.project = settings.project
         self.store_url = self.destination.url
         self._tainted: list[Any] = []
+        self.otlp = (settings.otlp_endpoint, settings.otlp_headers)
         self._begin()
 
     def _begin(self) -> None:
@@ -77,11 +82,48 @@ class Keeper(Intake):
         self._store_lock = threading.Lock()
         self._stores: dict[str, Store] = {}
         self._shipper: Shipper | None = None
+        self._copies: CopyWorker | None = None
+        self._held_copies: CopyWorker | None = None
+        self._copied_to: Any = (None, None)
         self._worker = Worker(self._make_shipper, name="tracekeeper-shipper")
         self._begin_anew(self._worker.wake)
 
     def __repr__(self) -> str:
         return f"<Keeper {self.directory} -> {self.store_url} (project {self.project!r})>"
+
+    # Copies
+
+    def storing(self) -> None:
+        """See ``shipper.Source``: an endpoint is known before anything is stored that is to be copied to it."""
+        if self._copied_to != self.otlp:
+            self._copied_to, before = self.otlp, self._copies
+            self._copies = None
+            if before is not None:
+                before.stop(0.0)
+            endpoint, headers = self.otlp
+            if endpoint is not None:
+                from tracekeeper import __version__
+                from tracekeeper.shipper.copies.copier import Copier
+                from tracekeeper.shipper.copies.endpoint import Endpoint
+                from tracekeeper.shipper.copies.worker import CopyWorker
+
+                made = CopyWorker(Copier(self.store, Endpoint.of(endpoint, headers), __version__))
+                try:
+                    made.copier.register()
+                except BaseException:
+                    self._copied_to = (None, None)
+                    raise
+                self._copies = made
+
+    def stored(self) -> None:
+        """See ``shipper.Source``: whoever copies has something to do."""
+        if self._copies is not None:
+            self._copies.wake()
+
+    def copy(self, timeout: float) -> None:
+        """Wait until copies of what is stored were sent, or cannot be sent at present; at most ``timeout`` seconds."""
+        if self._copies is not None:
+            self._copies.wait(timeout)
 
     # Storing
 
@@ -154,12 +196,15 @@ class Keeper(Intake):
             from tracekeeper.shipper.account import receipt
 
             reason, request = self._ask("receipt", timeout)
+            left = began + (SHIP_TIMEOUT if timeout is None else timeout) - time.monotonic()
+            self.copy(min(COPY_PATIENCE, left / 2))  # at exit the other half is for closing the journal
             return receipt(
                 request.ledger or self._ledger(),
                 retired=self._retired_spans,
                 dropped=self.dropped(),
                 reason=self._trouble or reason,
                 began=began,
+                copies=None if self._copies is None else self._copies.account,
             )
         except Exception as error:
             log.exception("the receipt could not be made")
@@ -194,6 +239,8 @@ class Keeper(Intake):
             reason, _ = self._ask("close", timeout)
             if reason is not None:
                 return reason
+        if self._copies is not None:
+            self._copies.stop(max(0.0, deadline - time.monotonic()) / 2)
         self._worker.stop()
         if self._stores:
             self.disconnect(max(0.1, deadline - time.monotonic()))
@@ -265,8 +312,11 @@ class Keeper(Intake):
         """
         paused = self._worker.pause(timeout, importing=IMPORT_PATIENCE)
         # Held until after the fork: no thread begins to open (and import) in between.
+        copies = self._copies
+        if copies is not None and copies.busy.acquire(timeout=timeout):
+            self._held_copies = copies
         barred = self._store_lock.acquire(timeout=timeout)
-        quiet = paused and barred
+        quiet = paused and barred and self._held_copies is copies
         if quiet:
             for store in self._stores.values():
                 store.close()
@@ -275,6 +325,9 @@ class Keeper(Intake):
 
     def after_fork_in_parent(self, halt: Halt) -> None:
         """Go on."""
+        if self._held_copies is not None:
+            held, self._held_copies = self._held_copies, None
+            held.busy.release()
         if halt.barred:
             self._store_lock.release()
         if halt.paused:

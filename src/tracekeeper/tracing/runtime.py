@@ -112,7 +112,7 @@ def _switch() -> Keeper:
     made = Keeper(base, base.directory or _directory())
     # setdefault is atomic: of two threads here at once both get the same one.
     found = _keepers.setdefault((made.directory, made.store_url, made.project), made)
-    found.limit, found.sync, found.enabled = made.limit, made.sync, made.enabled
+    found.limit, found.sync, found.enabled, found.otlp = made.limit, made.sync, made.enabled, made.otlp
     _current = (base, found)
     if base.sigterm:
         leaving.handle_sigterm(_leave, _ship_quickly)
@@ -214,6 +214,7 @@ def _sum(receipts: list[Receipt], seconds: float) -> Receipt:
         dropped=dropped,
         scores=scores,
         complete=all(each.complete for each in receipts),
+        copies=next((each.copies for each in receipts if each.copies is not None), None),
         error=next((each.error for each in receipts if each.error), None),
         seconds=seconds,
     )

@@ -14,7 +14,7 @@ from tracekeeper.types.errors import (
     TracekeeperError,
     TracekeeperWarning,
 )
-from tracekeeper.types.receipt import Receipt
+from tracekeeper.types.receipt import Copies, Receipt
 from tracekeeper.types.score import Score
 from tracekeeper.types.statuses import (
     FINAL_SCORE_STATUSES,
@@ -31,6 +31,7 @@ __all__ = [
     "FINAL_SCORE_STATUSES",
     "Blocked",
     "ConfigurationError",
+    "Copies",
     "FilterError",
     "ImportFileError",
     "ItemStatus",

@@ -96,8 +96,8 @@ SECOND = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 
 
 def upgrade():
@@ -118,14 +118,14 @@ def test_an_older_store_is_brought_forward_and_keeps_its_rows(tmp_path: Path, mo
     before.close()
     moved = tmp_path / "100% migrations"
     shutil.copytree(schema.MIGRATIONS, moved, ignore=shutil.ignore_patterns("__pycache__"))
-    (moved / "versions" / "0003_colour.py").write_text(SECOND)
+    (moved / "versions" / "0004_colour.py").write_text(SECOND)
     monkeypatch.setattr(schema, "MIGRATIONS", moved)
-    monkeypatch.setattr(schema, "REVISIONS", ("0001", "0002", "0003"))
+    monkeypatch.setattr(schema, "REVISIONS", ("0001", "0002", "0003", "0004"))
     store = Store.open(url(path))
     assert [row.name for row in store.journal_rows()] == ["old"]
     with store.read() as connection:
         assert connection.exec_driver_sql("SELECT count(colour) FROM record").scalar() == 0
-        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() == "0003"
+        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() == "0004"
     store.close()
     Store.open(url(path)).close()
 
@@ -137,7 +137,7 @@ def test_a_newer_store_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     connection.close()
     before = path.read_bytes()
-    with pytest.raises(StoreError, match=r"newer version.*9999.*0002.*Upgrade"):
+    with pytest.raises(StoreError, match=r"newer version.*9999.*0003.*Upgrade"):
         Store.open(url(path))
     assert path.read_bytes() == before
 
