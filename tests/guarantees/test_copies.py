@@ -113,6 +113,22 @@ def test_the_account_adds_up(keeper: Any, server: OtlpServer) -> None:
     assert max(len(request.SerializeToString()) for _, _, request in server.requests) < 8 << 20
 
 
+def test_receipt_and_status_show_the_same_account(
+    keeper: Any, server: OtlpServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tracekeeper.cli import main
+    from tracekeeper.reading.receipts import receipt_text
+
+    server.replies = [Reply(rejected=1, message="too old")]
+    for number in range(3):
+        call(number)
+    tk.flush(timeout=10)
+    line = f"to {server.url}/v1/traces: 2 copied, 0 pending, 1 dropped (1: the endpoint rejected them: too old)"
+    assert f"copies: {line}" in receipt_text(tk.flush(timeout=10))
+    assert main(["status"]) == 0
+    assert line in capsys.readouterr().out
+
+
 def test_a_running_span_comes_when_it_has_ended_and_those_behind_it_do_not_wait(
     keeper: Any, server: OtlpServer
 ) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from tracekeeper.reading.fresh import dropped_line
-from tracekeeper.reading.receipts import counts_text
+from tracekeeper.reading.receipts import copies_text, counts_text
 from tracekeeper.render import format_cost, format_duration, format_time, plural, render_table, show
 from tracekeeper.scoring.alerts.checks import amount
+from tracekeeper.types import Copies
 
 Found = dict[str, Any]
 
@@ -37,6 +38,8 @@ def overview(found: Found) -> dict[str, Any]:
         pairs["leases"] = f"{held:,} held, {lapsed:,} of them lapsed"
     drops = {**(stored or {}).get("dropped", {}), **found["dropped"]}
     pairs["dropped"] = (dropped_line(drops) or ["dropped: none"])[0].removeprefix("dropped: ")
+    if found.get("copies"):
+        pairs["copies"] = [copies_text(Copies(**each)) for each in found["copies"]]
     if found["set_aside"]:
         pairs["set aside (damaged)"] = found["set_aside"]
     if found["note"]:

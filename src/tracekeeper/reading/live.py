@@ -33,8 +33,8 @@ WAITING_SHOWN = 50
 def live_status(*, timeout: float = TIMEOUT) -> dict[str, Any]:
     """``status()`` with who is at work, what runs and where, what waits and for whom, rules and alerts.
 
-    ``processes`` are there whatever state the database is in; ``waiting``, ``leases``, ``rules`` and ``alerts`` only
-    when it can be read (else ``store_error`` says why not).
+    ``processes`` are there whatever state the database is in; ``waiting``, ``leases``, ``rules``, ``alerts`` and
+    ``copies`` only when it can be read (else ``store_error`` says why not).
 
     Parameters
     ----------
@@ -55,6 +55,7 @@ def live_status(*, timeout: float = TIMEOUT) -> dict[str, Any]:
             found["waiting"] = _waiting(store, workers, says, now)
             found["rules"] = [_rule(row, store.rules.spent(row.id, now)) for row in store.rules.all()]
             found["alerts"] = [_alert(alert) for alert in all_alerts()]
+            found["copies"] = [account._asdict() for account in store.copies.accounts()]
         except StoreError as error:
             found["store_error"] = str(error)
     found["processes"] = _processes(says, workers, found["journals"], leases)
