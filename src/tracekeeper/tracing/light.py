@@ -10,8 +10,10 @@ find that none was, and set theirs.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
 from typing import Any
 
 import opentelemetry.trace as otel
@@ -53,6 +55,67 @@ class LightProvider(ProxyTracerProvider):
     ) -> Tracer:
         """See ``opentelemetry.trace.TracerProvider``."""
         return LightTracer(self, (instrumenting_module_name, instrumenting_library_version, schema_url, attributes))
+
+
+class LightSpan(otel.Span):
+    """What an instrumentation holds of a span of ours.
+
+    The span itself is held until it ends (see ``runtime.open_spans``). This is not: when nobody holds it any more
+    nobody will end the span, so it ends then.
+    """
+
+    __slots__ = ("ours",)
+
+    def __init__(self, ours: ForeignSpan) -> None:
+        self.ours = ours
+
+    def get_span_context(self) -> otel.SpanContext:
+        """See ``opentelemetry.trace.Span``, as of all others."""
+        return self.ours.get_span_context()
+
+    def is_recording(self) -> bool:
+        return self.ours.is_recording()
+
+    def set_attributes(self, attributes: Any) -> None:
+        self.ours.set_attributes(attributes)
+
+    def set_attribute(self, key: str, value: Any) -> None:
+        self.ours.set_attribute(key, value)
+
+    def add_event(self, name: str, attributes: Any = None, timestamp: int | None = None) -> None:
+        self.ours.add_event(name, attributes, timestamp)
+
+    def add_link(self, context: otel.SpanContext, attributes: Any = None) -> None:
+        self.ours.add_link(context, attributes)
+
+    def update_name(self, name: str) -> None:
+        self.ours.update_name(name)
+
+    def set_status(self, status: Any, description: str | None = None) -> None:
+        self.ours.set_status(status, description)
+
+    def record_exception(
+        self, exception: BaseException, attributes: Any = None, timestamp: int | None = None, escaped: bool = False
+    ) -> None:
+        self.ours.record_exception(exception, attributes, timestamp, escaped)
+
+    def end(self, end_time: int | None = None) -> None:
+        self.ours.end(end_time)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.ours.end()
+        else:
+            self.ours.fail(error)
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError):  # it was never completed
+            self.ours.close(SpanStatus.ABANDONED, quiet=True)
+
+    def __repr__(self) -> str:
+        return repr(self.ours)
 
 
 class LightTracer(Tracer):
@@ -97,8 +160,8 @@ class LightTracer(Tracer):
             try:
                 yield span
             except BaseException as error:
-                if isinstance(span, ForeignSpan) and set_status_on_exception:
-                    span.cancelled = failures.status_of(error) is SpanStatus.CANCELLED
+                if isinstance(span, LightSpan) and set_status_on_exception:
+                    span.ours.cancelled = failures.status_of(error) is SpanStatus.CANCELLED
                 raise
 
     def _real(self) -> Any:
@@ -122,7 +185,7 @@ class LightTracer(Tracer):
         start_time: int | None = None,
         record_exception: bool = True,
         set_status_on_exception: bool = True,
-    ) -> ForeignSpan:
+    ) -> LightSpan:
         parent = otel.get_current_span(around).get_span_context()  # type: ignore[arg-type]
         told = None
         if parent.is_valid:
@@ -144,4 +207,4 @@ class LightTracer(Tracer):
         )
         if parent.is_valid and parent.trace_state:
             begun.trace_state = parent.trace_state
-        return begun
+        return LightSpan(begun)
