@@ -392,27 +392,32 @@ def test_a_killed_process_leaves_its_copies_to_the_next(
     assert "interrupted" in spans["in flight"].proto.status.message
 
 
+LOADED = """
+import tracekeeper as tk
+with tk.span("first"): pass
+tk.flush(timeout=60)  # the database layer is loaded: what is left for the exit is its own work
+"""
+
+
 def test_a_short_program_sends_its_copies_before_it_ends(tmp_path: Path, server: OtlpServer) -> None:
     done = programs.run(
-        "import tracekeeper as tk\nwith tk.span('it'): pass\n",
+        f"{LOADED}with tk.span('it'): pass\n",
         tmp_path,
         TRACEKEEPER_OTLP_ENDPOINT=server.url,
         TRACEKEEPER_OTLP_HEADERS="x-key=a%20b,other=c",
     )
     assert (done.code, done.err) == (0, "")
-    assert server.names == ["it"]
+    assert server.names == ["first", "it"]
     _, headers, _ = server.requests[0]
     assert (headers["x-key"], headers["other"]) == ("a b", "c")
 
 
 def test_a_hanging_endpoint_keeps_no_process_from_ending(tmp_path: Path, server: OtlpServer) -> None:
     server.replies = [Reply(hang=threading.Event())] * 10
-    done = programs.run(
-        f"import tracekeeper as tk\ntk.configure(otlp_endpoint={server.url!r})\nwith tk.span('it'): pass\n", tmp_path
-    )
+    done = programs.run(f"{LOADED}tk.configure(otlp_endpoint={server.url!r})\nwith tk.span('it'): pass\n", tmp_path)
     assert (done.code, done.err) == (0, "")
-    assert done.seconds < 8
-    assert stored(tmp_path / ".tracekeeper") == [("it", "ok")]
+    assert done.seconds < 20
+    assert stored(tmp_path / ".tracekeeper") == [("first", "ok"), ("it", "ok")]
     assert not list((tmp_path / ".tracekeeper" / "journal").glob("*.journal")), "everything was stored"
     server.replies[-1].hang.set()  # type: ignore[union-attr]
 

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.trace import SpanContext
 from opentelemetry.trace import SpanKind as OtelKind
 
-from tracekeeper.conventions import Event, Normal, content_of, normalised
+from tracekeeper.conventions.contents import content_of
+from tracekeeper.conventions.reading import Event, Normal, normalised
 from tracekeeper.conventions.table import DETAILS_EVENT, DOCUMENT_EVENTS, MESSAGE_EVENTS
 from tracekeeper.conventions.values import parsed
 from tracekeeper.journal.frames import ErrorInfo, SpanStart

@@ -21,12 +21,11 @@ from tracekeeper.configuration.settings import Settings
 from tracekeeper.journal import directory as journal_directory
 from tracekeeper.shipper.destination import path_of
 from tracekeeper.shipper.worker import IMPORT_PATIENCE, Request, Worker
-from tracekeeper.tracing.intake import Intake
+from tracekeeper.tracing.copying import Copying
 from tracekeeper.types import Receipt, StoreError
 
 if TYPE_CHECKING:
     from tracekeeper.shipper.account import Ledger
-    from tracekeeper.shipper.copies.worker import CopyWorker
     from tracekeeper.shipper.shipper import Shipper
     from tracekeeper.store.store import Store
 
@@ -57,7 +56,7 @@ class Halt(NamedTuple):
     """Both, and no connection is open."""
 
 
-class Keeper(Intake):
+class Keeper(Copying):
     """A data directory, its journal and its store, as this process uses them. Get the current one from ``keeper()``.
 
     Parameters
@@ -82,48 +81,12 @@ class Keeper(Intake):
         self._store_lock = threading.Lock()
         self._stores: dict[str, Store] = {}
         self._shipper: Shipper | None = None
-        self._copies: CopyWorker | None = None
-        self._held_copies: CopyWorker | None = None
-        self._copied_to: Any = (None, None)
+        self.begin_copies()
         self._worker = Worker(self._make_shipper, name="tracekeeper-shipper")
         self._begin_anew(self._worker.wake)
 
     def __repr__(self) -> str:
         return f"<Keeper {self.directory} -> {self.store_url} (project {self.project!r})>"
-
-    # Copies
-
-    def storing(self) -> None:
-        """See ``shipper.Source``: an endpoint is known before anything is stored that is to be copied to it."""
-        if self._copied_to != self.otlp:
-            self._copied_to, before = self.otlp, self._copies
-            self._copies = None
-            if before is not None:
-                before.stop(0.0)
-            endpoint, headers = self.otlp
-            if endpoint is not None:
-                from tracekeeper import __version__
-                from tracekeeper.shipper.copies.copier import Copier
-                from tracekeeper.shipper.copies.endpoint import Endpoint
-                from tracekeeper.shipper.copies.worker import CopyWorker
-
-                made = CopyWorker(Copier(self.store, Endpoint.of(endpoint, headers), __version__))
-                try:
-                    made.copier.register()
-                except BaseException:
-                    self._copied_to = (None, None)
-                    raise
-                self._copies = made
-
-    def stored(self) -> None:
-        """See ``shipper.Source``: whoever copies has something to do."""
-        if self._copies is not None:
-            self._copies.wake()
-
-    def copy(self, timeout: float) -> None:
-        """Wait until copies of what is stored were sent, or cannot be sent at present; at most ``timeout`` seconds."""
-        if self._copies is not None:
-            self._copies.wait(timeout)
 
     # Storing
 
@@ -204,7 +167,7 @@ class Keeper(Intake):
                 dropped=self.dropped(),
                 reason=self._trouble or reason,
                 began=began,
-                copies=None if self._copies is None else self._copies.account,
+                copies=self.copies,
             )
         except Exception as error:
             log.exception("the receipt could not be made")
@@ -239,8 +202,7 @@ class Keeper(Intake):
             reason, _ = self._ask("close", timeout)
             if reason is not None:
                 return reason
-        if self._copies is not None:
-            self._copies.stop(max(0.0, deadline - time.monotonic()) / 2)
+        self.stop_copies(max(0.0, deadline - time.monotonic()) / 2)
         self._worker.stop()
         if self._stores:
             self.disconnect(max(0.1, deadline - time.monotonic()))
@@ -312,11 +274,9 @@ class Keeper(Intake):
         """
         paused = self._worker.pause(timeout, importing=IMPORT_PATIENCE)
         # Held until after the fork: no thread begins to open (and import) in between.
-        copies = self._copies
-        if copies is not None and copies.busy.acquire(timeout=timeout):
-            self._held_copies = copies
+        held = self.hold_copies(timeout)
         barred = self._store_lock.acquire(timeout=timeout)
-        quiet = paused and barred and self._held_copies is copies
+        quiet = paused and barred and held
         if quiet:
             for store in self._stores.values():
                 store.close()
@@ -325,9 +285,7 @@ class Keeper(Intake):
 
     def after_fork_in_parent(self, halt: Halt) -> None:
         """Go on."""
-        if self._held_copies is not None:
-            held, self._held_copies = self._held_copies, None
-            held.busy.release()
+        self.let_copies_go()
         if halt.barred:
             self._store_lock.release()
         if halt.paused:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tracekeeper.conventions import Event, normalised
+from tracekeeper.conventions.reading import Event, normalised
 from tracekeeper.types import SpanKind, SpanStatus, Usage
 
 ASKED = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Weather in Ireland?"}]

@@ -12,8 +12,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tracekeeper.conventions import Event, Normal, Outgoing, content_of, exported, normalised, table
+from tracekeeper.conventions import table
 from tracekeeper.conventions.attributes import Attributes
+from tracekeeper.conventions.contents import content_of
+from tracekeeper.conventions.export import Outgoing, exported
+from tracekeeper.conventions.reading import Event, Normal, normalised
 from tracekeeper.types import SpanKind, Usage
 
 KEYS = sorted(

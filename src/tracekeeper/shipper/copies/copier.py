@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
+import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -56,14 +57,12 @@ class Copier:
     ----------
     store:
         Gives the store; may raise ``StoreError``.
-    version:
-        Tracekeeper's, told to the endpoint.
     """
 
-    def __init__(self, store: Callable[[], Store], endpoint: Endpoint, version: str) -> None:
+    def __init__(self, store: Callable[[], Store], endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self._store = store
-        self._version = version
+        self._version = sys.modules["tracekeeper"].__version__  # told to the endpoint; the package is above all rooms
         self._owner = uuid.uuid4().hex
         self._limit = BATCH
         self._failures = 0

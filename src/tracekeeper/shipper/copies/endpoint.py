@@ -8,15 +8,15 @@ not followed and proxies of the environment not used: what leaves this machine g
 from __future__ import annotations
 
 import contextlib
-import http.client
 import socket
-import ssl
 import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    import http.client
 
 TIMEOUT = 10.0
 """Seconds for one request and its answer, however slowly either goes."""
@@ -78,6 +78,8 @@ def post(endpoint: Endpoint, body: bytes, *, timeout: float = TIMEOUT) -> Answer
     timeout:
         Seconds for everything but the look-up of the host's name.
     """
+    import http.client  # here: this module is read before the first span is stored, which must not wait for TLS
+
     parts = urlsplit(endpoint.url)
     connection = _connection(parts.scheme, parts.hostname or "", parts.port, timeout)
     # Socket timeouts are for one read each: an endpoint that sends a byte a second would never be over.
@@ -104,7 +106,11 @@ def post(endpoint: Endpoint, body: bytes, *, timeout: float = TIMEOUT) -> Answer
 
 
 def _connection(scheme: str, host: str, port: int | None, timeout: float) -> http.client.HTTPConnection:
+    import http.client
+
     if scheme == "https":
+        import ssl
+
         return http.client.HTTPSConnection(host, port, timeout=timeout, context=ssl.create_default_context())
     return http.client.HTTPConnection(host, port, timeout=timeout)
 
@@ -128,6 +134,8 @@ def _retry_after(text: str | None) -> float | None:
     text = text.strip()
     if text.isascii() and text.isdigit():
         return min(LONGEST_WAIT, float(text[:10]))
+    from email.utils import parsedate_to_datetime
+
     try:
         when = parsedate_to_datetime(text)
     except ValueError:

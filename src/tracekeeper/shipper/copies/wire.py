@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from tracekeeper.conventions import CLIENTS, Outgoing, exported
+from tracekeeper.conventions.export import CLIENTS, Outgoing, exported
 from tracekeeper.types import SpanStatus, Usage
 
 log = logging.getLogger("tracekeeper")
