@@ -78,7 +78,7 @@ held.set_attribute("output.value", "Beca")
 """,
         tmp_path,
     )
-    assert (done.code, done.out, done.err) == (0, "", "")
+    assert (done.code, done.out, programs.said(done.err)) == (0, "", "")
     with tk_in(tmp_path):
         [record] = tk.records(timeout=30)
         assert (record.name, record.status, record.output) == ("held", "interrupted", "Beca")

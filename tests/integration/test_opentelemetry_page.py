@@ -20,13 +20,13 @@ trace.set_tracer_provider(TracerProvider())
 def test_third_parties_spans_are_kept_without_a_provider_and_with_one(tmp_path: Path) -> None:
     for place, code in (("without", TAKEN), ("with", SDK + TAKEN)):
         done = programs.run(code, tmp_path / place)
-        assert (done.code, done.err, done.out) == (0, "", "rag Mild.\n")
+        assert (done.code, programs.said(done.err), done.out) == (0, "", "rag Mild.\n")
 
 
 def test_spans_are_copied(tmp_path: Path) -> None:
     with otlp_server() as server:
         done = programs.run(COPIED.replace("http://127.0.0.1:4318", server.url), tmp_path)
-        assert (done.code, done.err) == (0, "")
+        assert (done.code, programs.said(done.err)) == (0, "")
         assert "copied=1, pending=0" in done.out
         assert server.names == ["chat"]
         assert server.requests[0][1]["api-key"] == "a-secret"
@@ -41,4 +41,4 @@ def test_without_an_endpoint_that_answers_the_program_goes_on_and_its_spans_wait
 
 def test_a_trace_crosses_services(tmp_path: Path) -> None:
     done = programs.run(ACROSS, tmp_path)
-    assert (done.code, done.err, done.out) == (0, "", "True\n")
+    assert (done.code, programs.said(done.err), done.out) == (0, "", "True\n")
