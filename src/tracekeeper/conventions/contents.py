@@ -25,6 +25,8 @@ def read(given: Attributes, events: Sequence[Event], sources: Sequence[table.Sou
         Whether it is an output: messages without a role are the model's, and a single text is given as text.
     """
     for source in sources:
+        if not _is_there(given, events, source):
+            continue
         found = _from(given, events, source, answer)
         if filled(found):
             system = (
@@ -34,6 +36,12 @@ def read(given: Attributes, events: Sequence[Event], sources: Sequence[table.Sou
     if answer:
         return None
     return _embedded(given) or _system(given)
+
+
+def _is_there(given: Attributes, events: Sequence[Event], source: table.Source) -> bool:
+    if source.how == "flat":
+        return given.may_have(source.key)
+    return bool(events) if source.how == "span events" else source.key in given.all
 
 
 def _from(given: Attributes, events: Sequence[Event], source: table.Source, answer: bool) -> Any:
@@ -120,7 +128,7 @@ def _from_history(found: list[dict[str, Any]] | None, answer: bool) -> list[dict
 def finish_reasons(given: Attributes, events: Sequence[Event]) -> tuple[str, ...]:
     """Why each answer ended, as its message or event says."""
     for source in table.OUTPUT:
-        if source.how in ("messages", "history"):
+        if source.how in ("messages", "history") and source.key in given.all:
             found = chat.finish_reasons(given.get(source.key))
             if found:
                 return found

@@ -147,13 +147,36 @@ def normalised(
     )
 
 
+def beginning(attributes: Mapping[str, Any] | None) -> Normal:
+    """The fields that matter when a span begins: what it is, what was asked, and whose it is. Never raises.
+
+    Example
+    -------
+    >>> beginning({"openinference.span.kind": "LLM", "input.value": "Why?"}).input
+    'Why?'
+    """
+    given = Attributes(attributes)
+    return Normal(
+        kind=_kind(given),
+        input=contents.read(given, (), table.INPUT, answer=False),
+        session_id=text(given.first(table.SESSION)),
+        user_id=text(given.first(table.USER)),
+        tags=names(given.first(table.TAGS)),
+        environment=text(given.first(table.ENVIRONMENT)),
+        release=text(given.first(table.RELEASE)),
+    )
+
+
 def _with_details(attributes: Mapping[str, Any] | None, events: Sequence[Event]) -> Attributes:
-    details = next((event for event in events if event.name == table.DETAILS_EVENT), None)
+    details = next((event for event in events if event.name == table.DETAILS_EVENT), None) if events else None
     return Attributes(attributes if details is None else {**details.attributes, **(attributes or {})})
 
 
+_KIND_KEYS = tuple(key for key, _ in table.KINDS)
+
+
 def _kind(given: Attributes) -> SpanKind | None:
-    for key, kinds in table.KINDS:
+    for key, kinds in table.KINDS if given.has_any(_KIND_KEYS) else ():
         value = given.get(key)
         known = kinds.get(value.lower()) if isinstance(value, str) else None
         if known is not None:
@@ -187,20 +210,27 @@ def _finish(given: Attributes, events: Sequence[Event]) -> tuple[str, ...]:
 
 def _parameters(given: Attributes) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for key in reversed(table.PARAMETERS):
-        held = parsed(given.get(key))
-        if isinstance(held, Mapping):
-            found.update(plain(held))
-    for key, name in table.LOOSE_PARAMETERS.items():
-        if (value := given.get(key)) is not None:
-            found[name] = plain(value)
+    if given.has_any(table.PARAMETERS):
+        for key in reversed(table.PARAMETERS):
+            held = parsed(given.get(key))
+            if isinstance(held, Mapping):
+                found.update(plain(held))
+    if given.has_any(table.LOOSE_PARAMETERS):
+        for key, name in table.LOOSE_PARAMETERS.items():
+            if (value := given.get(key)) is not None:
+                found[name] = plain(value)
     for key, value in given.below("gen_ai.request"):
         if key not in table.NO_PARAMETERS:
             found[key] = plain(value)
     return {key: value for key, value in found.items() if value is not None}
 
 
+_PROMPT_KEYS = frozenset(key for keys in table.PROMPT.values() for key in keys)
+
+
 def _prompt(given: Attributes) -> dict[str, Any]:
+    if not given.has_any(_PROMPT_KEYS):
+        return {}
     found = {name: given.first(keys) for name, keys in table.PROMPT.items()}
     return {
         name: plain(parsed(value)) if name == "variables" else plain(value)
@@ -211,7 +241,7 @@ def _prompt(given: Attributes) -> dict[str, Any]:
 
 def _metadata(given: Attributes) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for key in table.METADATA:
+    for key in table.METADATA if given.has_any(table.METADATA) else ():
         held = parsed(given.get(key))
         if isinstance(held, Mapping):
             found.update(plain(held))
@@ -225,7 +255,7 @@ def _metadata(given: Attributes) -> dict[str, Any]:
 def _first_chunk(given: Attributes, chunk_events: Sequence[Event], started: int | None) -> int | None:
     if started is not None:
         for keys, unit in ((table.FIRST_CHUNK_SECONDS, 1e9), (table.FIRST_CHUNK_MILLISECONDS, 1e6)):
-            waited = amount(given.first(keys))
+            waited = amount(given.first(keys)) if given.has_any(keys) else None
             if waited is not None and waited * unit < 1 << 62:
                 return started + int(waited * unit)
     at = moment(given.first(table.FIRST_CHUNK_MOMENT))
@@ -239,10 +269,9 @@ def _error(given: Attributes, events: Sequence[Event]) -> tuple[str, str] | None
     if raised is not None:
         named = text(raised.attributes.get("exception.type"))
         return named or kind or "", text(raised.attributes.get("exception.message")) or ""
-    level, number_of_level = given.get(table.ERROR_LEVEL[0]), number(given.get(table.ERROR_LEVEL_NUMBER[0]))
-    bad = level == table.ERROR_LEVEL[1] or (
-        number_of_level is not None and number_of_level >= table.ERROR_LEVEL_NUMBER[1]
-    )
+    bad = given.get(table.ERROR_LEVEL[0]) == table.ERROR_LEVEL[1]
+    if (level := number(given.get(table.ERROR_LEVEL_NUMBER[0]))) is not None:
+        bad = bad or level >= table.ERROR_LEVEL_NUMBER[1]
     if kind is None and not bad:
         return None
     return kind or "", text(given.first(table.ERROR_TEXT)) or ""

@@ -10,6 +10,12 @@ from tracekeeper.conventions.values import amount, count, parsed
 from tracekeeper.types import Usage
 
 _NOTHING = Usage()
+_KEYS = frozenset(
+    {
+        *(key for keys in table.USAGE.values() for key in keys),
+        *(*table.TOTAL_TOKENS, *table.COST, *table.COST_PARTS, table.USAGE_DETAILS, table.COST_DETAILS),
+    }
+)
 
 
 def read(given: Attributes) -> Usage | None:
@@ -20,10 +26,14 @@ def read(given: Attributes) -> Usage | None:
     >>> read(Attributes({"llm.token_count.prompt": "7", "llm.token_count.total": 10.0})).output_tokens
     3
     """
+    if not given.has_any(_KEYS):
+        return None
     details = _details(given)
     found: dict[str, int | None] = {}
     for field, keys in table.USAGE.items():
-        reported = next((each for key in keys if (each := count(given.get(key))) is not None), None)
+        reported = None
+        if given.has_any(keys):
+            reported = next((each for key in keys if (each := count(given.get(key))) is not None), None)
         found[field] = reported if reported is not None else details.get(field)
     total = next((each for key in table.TOTAL_TOKENS if (each := count(given.get(key))) is not None), None)
     into, out = found["input_tokens"], found["output_tokens"]

@@ -20,7 +20,7 @@ from opentelemetry.trace import SpanContext
 from opentelemetry.trace import SpanKind as OtelKind
 
 from tracekeeper.conventions.contents import content_of
-from tracekeeper.conventions.reading import Event, Normal, normalised
+from tracekeeper.conventions.reading import Event, Normal, beginning, normalised
 from tracekeeper.conventions.table import DETAILS_EVENT, DOCUMENT_EVENTS, MESSAGE_EVENTS
 from tracekeeper.conventions.values import parsed
 from tracekeeper.journal.frames import ErrorInfo, SpanStart
@@ -38,6 +38,7 @@ KIND = "otel.span.kind"
 """Attributes that say what OpenTelemetry keeps beside the attributes."""
 DROPPED = "tracekeeper.dropped_attributes"
 _CONTENT_EVENTS = frozenset({*MESSAGE_EVENTS, *DOCUMENT_EVENTS, DETAILS_EVENT})
+_ERROR = SpanStatus.ERROR
 _STATUS = {None: "unset", SpanStatus.OK: "ok", SpanStatus.ERROR: "error"}
 
 
@@ -58,7 +59,7 @@ class ForeignSpan(Span):
 
     def close(self, status: SpanStatus, *, ended: int | None = None, quiet: bool = False) -> bool:
         """See ``Span``: end it, after its attributes were read."""
-        if self.is_open() and (self.sampled or self.settings.keep_errors):
+        if self.is_open() and (self.sampled or (self.settings.keep_errors and (status is _ERROR or self.keep))):
             try:
                 status = self._understood(status)
             except Exception as error:  # noqa: BLE001
@@ -76,7 +77,12 @@ class ForeignSpan(Span):
         start, late = self.start, self.later()
         held = {capture.text(str(key)): self.hold(value) for key, value in attributes.items()}
         late.attributes = held
-        found = normalised(held, name=start.name, scope=self.scope, started=start.started)
+        if not self.sampled:
+            return  # if it is kept after all, because of an error, it is read at its end
+        if not held:
+            self._mark_start()
+            return
+        found = beginning(held)
         if found.kind is not None:
             start.kind = found.kind.value
         takes = self.settings.capture_input and found.input is not None and self.takes_payload()
@@ -88,9 +94,12 @@ class ForeignSpan(Span):
             start.environment = found.environment or start.environment
             start.release = found.release or start.release
             start.tags = tuple(dict.fromkeys((*start.tags, *found.tags)))
-        kept = self._marks({key: made for key, value in held.items() if (made := self._raw(key, value)) is not None})
+        self._mark_start({key: made for key, value in held.items() if (made := self._raw(key, value)) is not None})
+
+    def _mark_start(self, attributes: dict[str, Any] | None = None) -> None:
+        kept = self._marks(attributes or {})
         if kept:
-            start.attributes, _ = self._json(kept)
+            self.start.attributes, _ = self._json(kept)
 
     def _understood(self, status: SpanStatus) -> SpanStatus:
         """Read attributes and events; the status it ends with."""

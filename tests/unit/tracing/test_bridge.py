@@ -474,7 +474,7 @@ def test_nothing_of_ours_raises_into_the_program(
     def broken(*args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("a bug of ours")
 
-    monkeypatch.setattr("tracekeeper.tracing.foreign.normalised", broken)
+    monkeypatch.setattr("tracekeeper.tracing.foreign.beginning", broken)
     with program.tracer.start_as_current_span("begins", attributes={"a": 1}):
         pass
     monkeypatch.undo()
