@@ -70,6 +70,8 @@ def _typed(given: Attributes, key: str, answer: bool) -> Any:
     if text(given.get(key.rpartition(".")[0] + ".mime_type")) == "text/plain":
         return plain(value)
     value = plain(parsed(value))
+    if answer and isinstance(value, Mapping) and chat.looks_like_messages(value.get("choices")):
+        return _answer(chat.messages(value["choices"], "assistant"), answer)  # a whole response of Chat Completions
     if chat.looks_like_messages(value):
         return _answer(chat.messages(value, "assistant" if answer else "user"), answer)
     return value

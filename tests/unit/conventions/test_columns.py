@@ -211,6 +211,7 @@ def test_openinference_models() -> None:
             "llm.output_messages.0.message.tool_calls.0.tool_call.id": "c1",
             "llm.output_messages.0.message.tool_calls.0.tool_call.function.name": "lookup",
             "llm.output_messages.0.message.tool_calls.0.tool_call.function.arguments": '{"place": "Ireland"}',
+            "llm.finish_reason": "tool_calls",
             "input.value": '{"messages": []}',
             "input.mime_type": "application/json",
             "llm.tools.0.tool.json_schema": '{"type": "function"}',
@@ -249,6 +250,15 @@ def test_openinference_models() -> None:
     assert found.metadata == {"customer": "acme"}
     assert found.prompt == {"template": "Weather in {place}?", "variables": {"place": "Ireland"}}
     assert (found.first_chunk, found.status) == (99, None)
+
+
+@pytest.mark.parametrize(("said", "expected"), [({"content": "Mild."}, "Mild."), ({"role": "assistant"}, None)])
+def test_openinferences_whole_responses_are_their_answers(said: dict[str, Any], expected: str | None) -> None:
+    response = json.dumps({"choices": [{"index": 0, "message": said}], "model": "m"})
+    found = normalised(
+        {"openinference.span.kind": "LLM", "output.value": response, "output.mime_type": "application/json"}
+    )
+    assert found.output == expected
 
 
 def test_openinference_retrievers_rerankers_embeddings_and_tools() -> None:
@@ -430,6 +440,21 @@ def test_the_first_that_is_not_empty_wins_from_left_to_right() -> None:
     [
         ("openinference.instrumentation.openai", "ok", {}, [], None),
         ("openinference.instrumentation.openai", "unset", {}, [], SpanStatus.ABANDONED),
+        (
+            "openinference.instrumentation.openai",
+            "ok",
+            {"llm.invocation_parameters": '{"stream": true}'},
+            [],
+            SpanStatus.TRUNCATED,
+        ),
+        (
+            "openinference.instrumentation.openai",
+            "ok",
+            {"llm.invocation_parameters": '{"stream": true}', "llm.finish_reason": "stop"},
+            [],
+            None,
+        ),
+        ("openinference.instrumentation.other", "ok", {"llm.is_streaming": True}, [], None),
         (
             "openinference.instrumentation.openai",
             "error",
