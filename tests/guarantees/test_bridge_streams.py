@@ -69,7 +69,9 @@ with serving() as server:
         for chunk in chunks(client, "cut"): pass
     with tk.span("reset"):
         try:
-            for chunk in chunks(client, "reset"): pass
+            for chunk in chunks(client, "reset"):
+                if chunk.choices and chunk.choices[0].delta.content == "in ":  # the last word before it
+                    server.pace.release()
         except openai.APIError:
             pass
     with tk.span("refused"):
