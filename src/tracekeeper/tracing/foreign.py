@@ -234,10 +234,10 @@ def begin(
     span.settings, span.mask = now, now.mask
     span.takes_output = now.capture_output
     span.scope, span.otel_kind = scope, kind
-    parent = None
+    parent, current = None, around.get(KEY)
     if parent_id is not None:
         near = parent_id if told is None else None
-        parent = opening.span_around(around, around.get(KEY), trace_id, near)
+        parent = opening.span_around(around, current, trace_id, near)
     span.parent = parent
     if parent is not None:
         span.sampled = parent.sampled or opening.recorded()
@@ -247,7 +247,9 @@ def begin(
             trace_id, span_id, parent_id, state.span_id, capture.text(name), "task", started, None, None, now.project
         )
     else:
-        span.sampled = opening.drawn(now, trace_id, told)
+        if parent_id is not None and isinstance(current, Span):
+            told = current.sampled  # a request's, which lies above records
+        span.sampled = opening.kept(trace_id, now, told) or opening.recorded()
         span.keeper = runtime.keeper()
         start = span.start = SpanStart(
             *(trace_id, span_id, parent_id, span_id, capture.text(name), "task", started, None, None, now.project),
