@@ -31,7 +31,8 @@ def get(value: Any, name: str, default: Any = None) -> Any:
     """
     if type(value) is dict:
         return value.get(name, default)
-    extra = getattr(value, "__pydantic_extra__", _MISSING)
+    found: Any
+    extra: Any = getattr(value, "__pydantic_extra__", _MISSING)
     if extra is not _MISSING:
         found = value.__dict__.get(name, _MISSING)
         if found is _MISSING:

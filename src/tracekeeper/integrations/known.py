@@ -18,6 +18,8 @@ class Integration(NamedTuple):
     """Whose import it waits for; ``None``: part of Python."""
     distribution: str | None = None
     """Whose version is shown."""
+    by_default: bool = True
+    """Whether it belongs to what ``tk.instrument()`` without names traces."""
 
 
 def _table(*rows: Integration) -> dict[str, Integration]:
@@ -30,5 +32,7 @@ KNOWN: dict[str, Integration] = _table(
     Integration("litellm", "litellm_client", "litellm", "litellm"),
     Integration("fastapi", "fastapi", "fastapi", "fastapi"),
     Integration("threads", "threads"),
+    # By name only: whatever the program has instrumented comes in with it, and a client twice if it is here as well.
+    Integration("opentelemetry", "opentelemetry_spans", None, "opentelemetry-api", by_default=False),
 )
 """By name, in the order in which they are shown."""

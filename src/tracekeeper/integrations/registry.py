@@ -61,7 +61,8 @@ def instrument(*names: str) -> list[Instrumented]:
     Parameters
     ----------
     names:
-        Which ones, e.g. ``"openai"``, ``"threads"``; default: everything that is installed.
+        Which ones, e.g. ``"openai"``, ``"threads"``; default: everything that is installed, except
+        ``"opentelemetry"`` (the spans of other instrumentation), which is asked for by name.
 
     Returns
     -------
@@ -81,7 +82,7 @@ def instrument(*names: str) -> list[Instrumented]:
     'openai'
     >>> tk.uninstrument("openai")
     """
-    chosen = [_known(name) for name in names] or list(KNOWN.values())
+    chosen = [_known(name) for name in names] or [row for row in KNOWN.values() if row.by_default]
     with _lock:
         return [_want(_state(integration), asked_for=bool(names)) for integration in chosen]
 
