@@ -30,6 +30,8 @@ KNOWN: dict[str, Integration] = _table(
     Integration("openai", "openai_client", "openai", "openai"),
     Integration("anthropic", "anthropic_client", "anthropic", "anthropic"),
     Integration("litellm", "litellm_client", "litellm", "litellm"),
+    Integration("langchain", "langchain_callbacks", "langchain_core", "langchain-core"),
+    Integration("langgraph", "langgraph_context", "langgraph._internal._runnable", "langgraph"),
     Integration("fastapi", "fastapi", "fastapi", "fastapi"),
     Integration("threads", "threads"),
     # By name only: whatever the program has instrumented comes in with it, and a client twice if it is here as well.
