@@ -1,5 +1,7 @@
 """A local server that speaks the wire formats of OpenAI and Anthropic, and misbehaves as it is told.
 
+Other formats (``wire_ollama``, ``wire_google``, ``wire_bedrock``) are given to ``serving``.
+
 The name of the model says what it does: ``full``, ``reset`` (after three words), … (``BEHAVIOURS``). A real socket on
 loopback, so clients meet what they meet in production: chunked bodies, RST, a body that ends early, a server that says
 nothing more. Waiting ones wait for ``let_go``.
@@ -44,8 +46,11 @@ class WireServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
 
-    def __init__(self) -> None:
+    def __init__(self, *others: Any) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
+        self.others = others
+        """Formats beside the usual ones: ``speaks(path)``, ``model(path, body)``, ``streams(path, body)``, ``media``,
+        ``whole(model, body)`` and ``events(model, body)``, a text or bytes each."""
         self.let_go = threading.Event()
         self.pace = threading.Semaphore(0)
         self.requests: list[dict[str, Any]] = []
@@ -61,9 +66,9 @@ class WireServer(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving() -> Iterator[WireServer]:
+def serving(*others: Any) -> Iterator[WireServer]:
     """A server in a thread, until the end of the block."""
-    server = WireServer()
+    server = WireServer(*others)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
@@ -86,12 +91,18 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.requests.append({**body, "path": self.path, "headers": dict(self.headers)})
-        model = str(body.get("model", "full")).rpartition("/")[2]
+        other = next((format for format in self.server.others if format.speaks(self.path)), None)
+        model = other.model(self.path, body) if other else str(body.get("model", "full")).rpartition("/")[2]
         if model == "hang":
             self.server.let_go.wait(60)
             model = "full"
         if model == "refused":
             self._json(500, {"error": {"type": "api_error", "message": "the provider has a bad day"}})
+        elif other:
+            if other.streams(self.path, body):
+                self._stream(other.events(model, body), model, other.media)
+            else:
+                self._json(200, other.whole(model, {**body, "path": self.path}))
         elif self.path.endswith("/embeddings"):
             given = body["input"] if isinstance(body["input"], list) else [body["input"]]
             data = [{"object": "embedding", "index": i, "embedding": [0.5, 0.25, 0.125]} for i in range(len(given))]
@@ -113,9 +124,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    def _stream(self, events: Iterator[str], model: str) -> None:
+    def _stream(self, events: Iterator[str | bytes], model: str, media: str = "text/event-stream") -> None:
         self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Content-Type", media)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         for event in events:
@@ -131,7 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
             if event == "PACE":
                 self.server.pace.acquire(timeout=60)
                 continue
-            data = event.encode()
+            data = event if isinstance(event, bytes) else event.encode()
             self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
             self.wfile.flush()
         self.wfile.write(b"0\r\n\r\n")
@@ -165,7 +176,7 @@ class _Chat:
                 yield chunk({"tool_calls": [{"index": 0, "function": {"arguments": part}}]})
             yield chunk({}, "tool_calls")
         else:
-            yield from _misbehaving(
+            yield from misbehaving(
                 model,
                 lambda word: chunk({"content": word}),
                 broken='data: {{"id": "x", "choices": [\n\n',
@@ -209,7 +220,7 @@ class _Responses:
         yield event("response.output_item.added", output_index=0, item=item)
         part = {"type": "output_text", "text": "", "annotations": []}
         yield event("response.content_part.added", **place, part=part)
-        yield from _misbehaving(
+        yield from misbehaving(
             model,
             lambda word: event("response.output_text.delta", **place, delta=word, logprobs=[]),
             broken='event: response.output_text.delta\ndata: {"type": \n\n',
@@ -256,7 +267,7 @@ class _Messages:
                 yield event("content_block_delta", index=0, delta=delta)
         else:
             yield event("content_block_start", index=0, content_block={"type": "text", "text": ""})
-            yield from _misbehaving(
+            yield from misbehaving(
                 model,
                 lambda word: event("content_block_delta", index=0, delta={"type": "text_delta", "text": word}),
                 broken='event: content_block_delta\ndata: {"type": \n\n',
@@ -275,7 +286,8 @@ class _Messages:
         return head | {"stop_sequence": None}
 
 
-def _misbehaving(model: str, said: Any, *, broken: str, error: str) -> Iterator[str]:
+def misbehaving(model: str, said: Any, *, broken: Any, error: Any) -> Iterator[Any]:
+    """Words, each as ``said`` makes an event of it, with what the model's name asks for in between."""
     words = [f"word{i} " for i in range(1000)] if model == "long" else WORDS
     for number, word in enumerate(words):
         if number == 3 and model == "empty":

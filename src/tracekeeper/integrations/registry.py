@@ -182,7 +182,7 @@ def _release(state: _State) -> None:
 
 def _findable(module: str) -> bool:
     try:
-        return importlib.util.find_spec(module) is not None
+        return importlib.util.find_spec(module.partition(".")[0]) is not None  # what lies below it would be imported
     except (ImportError, ValueError, AttributeError):
         return False
 
