@@ -44,7 +44,8 @@ def traced(monkeypatch: pytest.MonkeyPatch, *names: str) -> Iterator[FakeKeeper]
     """The libraries' calls go to a keeper whose frames the test reads; none of them may leave a span open."""
     with faked(monkeypatch) as keeper:
         shown = {row.name: row for row in tk.instrument(*names)}
-        assert {row.state for row in shown.values()} == {"active"}, shown
+        assert shown[names[0]].state == "active", shown
+        assert {row.state for row in shown.values()} <= {"active", "waiting"}, shown
         try:
             yield keeper
             gc.collect()

@@ -48,7 +48,7 @@ class ConverseReader:
 
     __slots__ = ("_blocks", "_reason", "_usage")
 
-    def __init__(self) -> None:
+    def __init__(self, stream: Any = None) -> None:
         self._blocks: dict[int, dict[str, Any]] = {}
         self._reason: str | None = None
         self._usage: dict[str, int] | None = None
@@ -120,7 +120,7 @@ class InvokedReader:
 
     __slots__ = ("_metrics", "_reader", "_reason")
 
-    def __init__(self) -> None:
+    def __init__(self, stream: Any = None) -> None:
         self._metrics: Any = None
         self._reader: Any = None
         self._reason: str | None = None

@@ -50,7 +50,7 @@ class GeminiReader:
 
     __slots__ = ("_id", "_model", "_others", "_reason", "_thoughts", "_usage")
 
-    def __init__(self) -> None:
+    def __init__(self, stream: Any = None) -> None:
         self._id: str | None = None
         self._model: str | None = None
         self._others: list[dict[str, Any]] = []

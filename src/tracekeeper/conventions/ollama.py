@@ -47,7 +47,7 @@ class OllamaReader:
 
     __slots__ = ("_calls", "_done", "_model", "_reason", "_thinking", "_usage")
 
-    def __init__(self) -> None:
+    def __init__(self, stream: Any = None) -> None:
         self._calls: list[dict[str, Any]] = []
         self._done = False
         self._model: str | None = None

@@ -61,7 +61,7 @@ def _follow(operation: Operation, span: Span, result: dict[str, Any]) -> None:
     """End the span, or follow what the program is about to read."""
     for name in ("stream", "body"):
         if operation.reader is not None and name in result:
-            result[name] = responses.traced(span, result[name], operation.reader())
+            result[name] = responses.traced(span, result[name], operation.reader(result[name]))
             return
     body = result.get("body")
     if body is None:

@@ -53,6 +53,8 @@ class Operation(msgspec.Struct, frozen=True):
     """``reader(stream)`` makes the one for a stream."""
     unwrap: Callable[[Span, Any, Operation], bool] | None = None
     """Deals with a result that is neither an answer nor a stream; whether it did."""
+    contains: bool = False
+    """Whether what it calls has spans of its own, as of an agent, a chain or a tool; a client's call has not."""
 
 
 def synchronous(operation: Operation) -> Wrapper:
@@ -96,7 +98,7 @@ def begin(operation: Operation, instance: Any, args: tuple[Any, ...], kwargs: di
     span = None
     try:
         now = opening.enabled()
-        if now is None or VAR.get().get(INSIDE):
+        if now is None or (not operation.contains and VAR.get().get(INSIDE)):
             return None
         said = operation.request(instance, args, kwargs)
         span = opening.open_span(now, capture.text(said.name), operation.kind)
@@ -108,7 +110,7 @@ def begin(operation: Operation, instance: Any, args: tuple[Any, ...], kwargs: di
             span.begin_with(said.attributes)
         opening.announce(span)
         span.set(model=said.model, provider=said.provider)
-        entered = span.entered = Context({**containing(span, VAR.get()), INSIDE: True})
+        entered = span.entered = Context({**containing(span, VAR.get()), INSIDE: not operation.contains})
         span.token = VAR.set(entered)
     except Exception as error:  # noqa: BLE001
         trouble.note("beginning the span of a client's call", error)

@@ -34,6 +34,7 @@ KNOWN: dict[str, Integration] = _table(
     Integration("google-genai", "google_client", "google.genai.models", "google-genai"),
     Integration("bedrock", "bedrock_client", "botocore.client", "boto3"),
     Integration("langchain", "langchain_callbacks", "langchain_core", "langchain-core"),
+    Integration("dspy", "dspy_calls", "dspy", "dspy"),
     Integration("langgraph", "langgraph_context", "langgraph._internal._runnable", "langgraph"),
     Integration("fastapi", "fastapi", "fastapi", "fastapi"),
     Integration("threads", "threads"),
