@@ -35,6 +35,7 @@ KNOWN: dict[str, Integration] = _table(
     Integration("bedrock", "bedrock_client", "botocore.client", "boto3"),
     Integration("langchain", "langchain_callbacks", "langchain_core", "langchain-core"),
     Integration("dspy", "dspy_calls", "dspy", "dspy"),
+    Integration("openai-agents", "openai_agents", "agents.tracing.provider", "openai-agents"),
     Integration("langgraph", "langgraph_context", "langgraph._internal._runnable", "langgraph"),
     Integration("fastapi", "fastapi", "fastapi", "fastapi"),
     Integration("threads", "threads"),
