@@ -36,6 +36,7 @@ KNOWN: dict[str, Integration] = _table(
     Integration("langchain", "langchain_callbacks", "langchain_core", "langchain-core"),
     Integration("dspy", "dspy_calls", "dspy", "dspy"),
     Integration("openai-agents", "openai_agents", "agents.tracing.provider", "openai-agents"),
+    Integration("mcp", "mcp_calls", "mcp.client.session", "mcp"),
     Integration("langgraph", "langgraph_context", "langgraph._internal._runnable", "langgraph"),
     Integration("fastapi", "fastapi", "fastapi", "fastapi"),
     Integration("threads", "threads"),
