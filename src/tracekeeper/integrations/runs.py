@@ -65,7 +65,9 @@ def open_run(kind: str, request: Request, parent: Span | None = None) -> Span | 
 
 def _around(here: Any, parent: Span | None) -> Any:
     """The context in which a run begins."""
-    around = here.get(_BEFORE, here)
+    if parent is not None and here.get(OWN_KEY) is parent:
+        return here
+    around = here.get(_BEFORE, here)  # of a batch: a sibling is current here
     if parent is None or _below(around.get(OWN_KEY), parent):
         return around
     return containing(parent, around)

@@ -78,9 +78,9 @@ def test_a_call_is_one_trace_in_two_processes(seen: FakeKeeper, tmp_path: Path) 
 
 
 class _Row:
-    def __init__(self, name: str, trace_id: bytes, span_id: bytes, parent_id: bytes | None) -> None:
-        self.name, self.trace_id, self.span_id = name, trace_id.hex(), span_id.hex()
-        self.parent_id = parent_id.hex() if parent_id else None
+    def __init__(self, name: str, trace_id: str, span_id: str, parent_id: str | None) -> None:
+        self.name, self.trace_id, self.span_id = name, str(trace_id), str(span_id)
+        self.parent_id = parent_id
 
 
 def _stored(directory: Path) -> list[_Row]:
