@@ -39,6 +39,7 @@ KNOWN: dict[str, Integration] = _table(
     Integration("mcp", "mcp_calls", "mcp.client.session", "mcp"),
     Integration("pydantic-ai", "pydantic_agents", "pydantic_ai.agent", "pydantic-ai-slim"),
     Integration("llama-index", "llama_index_runs", "llama_index.core", "llama-index-core"),
+    Integration("crewai", "crewai_calls", "crewai", "crewai"),
     Integration("langgraph", "langgraph_context", "langgraph._internal._runnable", "langgraph"),
     Integration("fastapi", "fastapi", "fastapi", "fastapi"),
     Integration("threads", "threads"),
