@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test quick check guarantees chaos bench setup clean interpreters
+.PHONY: demo test quick check guarantees chaos bench setup clean interpreters clients
 
 demo: setup
 	@rm -rf .demo && $(BIN)/tracekeeper demo --directory .demo
@@ -38,8 +38,12 @@ guarantees: setup
 chaos: setup
 	$(BIN)/python -m tests.chaos
 
+# Clients and frameworks in environments of their own: those that do not fit into this one, and older versions.
+clients: setup
+	PYTHON=$(PYTHON) sh scripts/clients $(VENV)
+
 bench: setup
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) $(VENV)-3.* .demo dist build
+	rm -rf $(VENV) $(VENV)-3.* $(VENV)-clients-* .demo dist build

@@ -1,7 +1,7 @@
 """Google's wire format for the local server: ``models/NAME:generateContent`` and ``:streamGenerateContent?alt=sse``.
 
-Server-sent events, each a ``GenerateContentResponse``; the last has a ``finishReason`` (Gemini API reference, "Generating
-content").
+Server-sent events, each a ``GenerateContentResponse``; the last has a ``finishReason`` (Gemini API reference,
+"Generating content").
 """
 
 from __future__ import annotations

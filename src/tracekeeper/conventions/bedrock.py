@@ -23,12 +23,11 @@ _REASONS = ("stop_reason", "completionReason", "finish_reason", "stopReason")
 
 def converse_messages(messages: Any, system: Any) -> list[Any]:
     """The messages of a request, with the system's first."""
-    found = [{"role": "system", "content": _joined([_block(block) for block in system])}] if system else []
-    for message in messages or ():
-        found.append(
-            {"role": get(message, "role"), "content": _joined([_block(block) for block in get(message, "content") or ()])}
-        )
-    return found
+    given = [{"role": "system", "content": system}] if system else []
+    return [
+        {"role": get(message, "role"), "content": _joined([_block(block) for block in get(message, "content") or ()])}
+        for message in [*given, *(messages or ())]
+    ]
 
 
 def converse_answer(response: Any) -> Told:

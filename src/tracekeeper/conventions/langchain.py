@@ -13,7 +13,9 @@ from tracekeeper.conventions.told import Told, get, plain_text, response_attribu
 
 _ROLES = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant", "HumanMessageChunk": "user"}
 _DEPTH = 4
-_FINAL = frozenset({"openai", "azure", "azure_openai", "anthropic", "groq", "mistralai", "deepseek", "xai", "fireworks"})
+_FINAL = frozenset(
+    {"openai", "azure", "azure_openai", "anthropic", "groq", "mistralai", "deepseek", "xai", "fireworks"}
+)
 """Providers whose streams say why they end."""
 PROVIDERS = {
     "azure": "azure.ai.openai",
@@ -83,7 +85,7 @@ def answer(result: Any) -> Told:
 
 
 class ChunkReader:
-    """Reads the chunks of one stream (a ``tracing.responses.Reader``): ``ChatGenerationChunk`` or ``GenerationChunk``."""
+    """Reads the chunks of one stream (a ``tracing.responses.Reader``), of chat models and of others."""
 
     __slots__ = ("_about", "_calls", "_final", "_id", "_last", "_usage")
 

@@ -61,7 +61,7 @@ def _counts(found: Any) -> dict[str, Any] | None:
 
 
 class DeltaReader:
-    """Reads the responses of one stream (a ``tracing.responses.Reader``): each has what is new in it, and all so far."""
+    """Reads the responses of one stream (a ``tracing.responses.Reader``): each has what is new, and all so far."""
 
     __slots__ = ("_last",)
 

@@ -71,7 +71,7 @@ def _follow(operation: Operation, span: Span, result: dict[str, Any]) -> None:
         body._raw_stream = _Read(body._raw_stream, span, operation)
 
 
-class _Read(wrapt.ObjectProxy):  # type: ignore[misc]
+class _Read(wrapt.ObjectProxy):  # type: ignore[type-arg]
     """The bytes of an answer, which the program reads when it likes; the span ends when it has, or throws them away."""
 
     def __init__(self, raw: Any, span: Span, operation: Operation) -> None:

@@ -41,8 +41,10 @@ def install() -> Callable[[], None]:
 
 
 def _unless_streaming(wrapper: Wrapper) -> Wrapper:
-    """A crew that streams calls itself once more, in a thread, without streaming: that call is the one. And CrewAI's own
-    agents are flows too."""
+    """A crew that streams calls itself once more, in a thread, without streaming: that call is the one.
+
+    CrewAI's own agents are flows too, which are no user's.
+    """
 
     def either(original: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Any:
         own_flow = wrapper is _flow and type(instance).__module__.startswith("crewai.")

@@ -65,8 +65,6 @@ _OPTIONS = (
 )
 _METHODS = {
     "generate_content": Operation("llm", partial(_request, "chat"), convention.answer),
-    "generate_content_stream": Operation(
-        "llm", partial(_request, "chat"), convention.answer, convention.GeminiReader
-    ),
+    "generate_content_stream": Operation("llm", partial(_request, "chat"), convention.answer, convention.GeminiReader),
 }
 _EMBED = Operation("embedding", partial(_request, "embeddings"), convention.embedded)

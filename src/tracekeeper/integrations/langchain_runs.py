@@ -21,7 +21,10 @@ from tracekeeper.types import SpanStatus
 
 
 class Run:
-    """One run. ``span`` is ``None`` for what LangGraph hides and before it has begun; ``above`` is what children get."""
+    """One run.
+
+    ``span`` is ``None`` before it has begun, and for what LangGraph hides; ``above`` is what its children get.
+    """
 
     __slots__ = ("__weakref__", "above", "entered", "left", "reader", "span")
 

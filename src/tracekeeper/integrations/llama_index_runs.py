@@ -113,14 +113,17 @@ class _Follower:
         method = name.rpartition(".")[2]
         kind = _kind(instance, method)
         span = None
-        if not (kind in ("llm", "embedding") and _client_is_traced(instance)):
+        inner = method.startswith("_") and method != "__call__"  # what a public method of the same name is made of
+        if not inner and not (kind in ("llm", "embedding") and _client_is_traced(instance)):
             span = open_run(kind, _request(kind, name, method, instance, bound_args), above)
         run = self._runs[id_] = _Run(span, above)
         # What a workflow's `run` gives is awaited elsewhere; its steps are spans of their own.
         if span is not None and not (method == "run" and hasattr(instance, "run")):
             run.entered = Entered(span, calls_a_model=kind == "llm")
 
-    def span_exit(self, id_: str, bound_args: Any = None, instance: Any = None, result: Any = None, **more: Any) -> None:
+    def span_exit(
+        self, id_: str, bound_args: Any = None, instance: Any = None, result: Any = None, **more: Any
+    ) -> None:
         run = self._runs.get(id_)
         if run is None:
             return
@@ -212,7 +215,10 @@ def _request(kind: str, name: str, method: str, instance: Any, bound_args: Any) 
         metadata = getattr(instance, "metadata", None)
         model = plain_text(get(metadata, "model_name"))
         provider = next((part for part in _module_of(instance) if part in _CLIENTS), None)
-        options = {"temperature": getattr(instance, "temperature", None), "max_tokens": getattr(instance, "max_tokens", None)}
+        options = {
+            "temperature": getattr(instance, "temperature", None),
+            "max_tokens": getattr(instance, "max_tokens", None),
+        }
         operation = "chat" if "chat" in method else "text_completion"
         attributes = request_attributes(operation, provider, model, options)
         asked = given.get("messages", given.get("prompt", value))

@@ -1,9 +1,9 @@
 """OpenAI's Agents SDK: workflows, agents, tools, guardrails and handoffs.
 
-The library tells its own trace processors of every span when it begins and when it ends, in the place where it does. What
-tells them is wrapped, since a program replaces the list of processors to keep its traces from being uploaded. A call of
-a model is the span of the client below it where that client is traced (its streams end however they end); where none
-is, it is the library's.
+The library tells its own trace processors of every span when it begins and when it ends, in the place where it does.
+What tells them is wrapped, since a program replaces the list of processors to keep its traces from being uploaded. A
+call of a model is the span of the client below it where that client is traced (whose streams keep their text); where
+none is, it is the library's.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Pydantic AI: runs of agents and their tools. A call of a model is the span of the provider's client below it.
 
 All ways to run an agent lead through ``Agent.iter``, an asynchronous context manager; the run's span is current inside
-it. The library speaks OpenTelemetry by itself as well (``Agent.instrument_all()``): those spans come through the bridge.
+it. The library speaks OpenTelemetry by itself as well (``Agent.instrument_all()``).
 """
 
 from __future__ import annotations

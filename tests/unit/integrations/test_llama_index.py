@@ -136,7 +136,7 @@ def test_tools_and_errors(seen: FakeKeeper) -> None:
     tool = FunctionTool.from_defaults(weather, name="weather")
     assert tool.call(place="Ireland").raw_output == "mild in Ireland"
     assert tree(seen) == [" > weather tool ok", "weather > looked_up task ok"]
-    with pytest.raises(ValueError, match="^no$"):
+    with pytest.raises(ValueError, match=r"^no$"):
         Said().complete("fail")
     assert seen.ends[-1].status == "error"
 

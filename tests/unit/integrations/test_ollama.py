@@ -58,7 +58,7 @@ def test_completions_and_embeddings(seen: FakeKeeper, client: Any) -> None:
 def test_the_functions_of_the_module_are_traced_too(
     seen: FakeKeeper, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ollama._client if hasattr(ollama, "_client") else ollama.chat.__self__, "_client", client._client)
+    monkeypatch.setattr(ollama.chat.__self__, "_client", client._client)
     assert ollama.chat("full", ASKED).message.content == TEXT
     assert tree(seen) == [" > chat full llm ok"]
 
@@ -98,9 +98,7 @@ def test_an_async_stream_left_early_keeps_its_text(seen: FakeKeeper, server: Wir
     assert seen.statuses == ["ok", "abandoned"]
 
 
-@pytest.mark.parametrize(
-    ("model", "status"), [("cut", "truncated"), ("error", "error"), ("malformed", "error")]
-)
+@pytest.mark.parametrize(("model", "status"), [("cut", "truncated"), ("error", "error"), ("malformed", "error")])
 def test_a_stream_that_breaks_keeps_its_text(seen: FakeKeeper, client: Any, model: str, status: str) -> None:
     try:
         list(client.chat(model, ASKED, stream=True))

@@ -25,9 +25,8 @@ seen = fixture("openai-agents", "openai")
 
 
 @pytest.fixture(autouse=True)
-def _no_upload() -> Iterator[None]:
+def _no_upload() -> None:
     agents.set_trace_processors([])
-    yield
 
 
 @pytest.fixture(scope="module")
