@@ -19,7 +19,8 @@ from tracekeeper.integrations.langchain_runs import RUNS, Run, elsewhere
 from tracekeeper.integrations.langchain_streams import watched, watched_async
 from tracekeeper.integrations.patching import Patches
 from tracekeeper.integrations.runs import Entered, enter_for_good, open_run
-from tracekeeper.tracing import trouble
+from tracekeeper.tracing import opening, trouble
+from tracekeeper.tracing.spans import Span
 from tracekeeper.types import SpanStatus
 
 _HIDDEN = "langsmith:hidden"
@@ -272,8 +273,8 @@ class Handler:
     # Ends.
 
     @_told
-    def on_chain_end(self, outputs: Any, *, run_id: UUID, **more: Any) -> None:
-        self._end(run_id, outputs)
+    def on_chain_end(self, outputs: Any, *, run_id: UUID, inputs: Any = None, **more: Any) -> None:
+        self._end(run_id, outputs, inputs)
 
     on_tool_end = on_retriever_end = on_chain_end
 
@@ -292,7 +293,7 @@ class Handler:
             tell(span, convention.answer(response))
         span.close(span.status_or_ok())
 
-    def _end(self, run_id: UUID, output: Any) -> None:
+    def _end(self, run_id: UUID, output: Any, inputs: Any) -> None:
         run = RUNS.end(run_id)
         if run is None:
             return
@@ -300,6 +301,7 @@ class Handler:
         span = run.span
         if span is None or not span.is_open():
             return
+        _take_input(span, inputs)
         if run.left:
             span.close(SpanStatus.ABANDONED)  # with what came
             return
@@ -307,13 +309,14 @@ class Handler:
         span.close(span.status_or_ok())
 
     @_told
-    def on_chain_error(self, error: BaseException, *, run_id: UUID, **more: Any) -> None:
+    def on_chain_error(self, error: BaseException, *, run_id: UUID, inputs: Any = None, **more: Any) -> None:
         run = RUNS.end(run_id)
         if run is None:
             return
         run.leave()
         if run.span is None:
             return
+        _take_input(run.span, inputs)
         if any(kind.__name__ in _CONTROL for kind in type(error).__mro__):
             run.span.set_attribute("langgraph.interrupt", type(error).__name__)
             run.span.close(run.span.status_or_ok())
@@ -321,6 +324,12 @@ class Handler:
             run.span.fail(error)
 
     on_tool_error = on_retriever_error = on_llm_error = on_chain_error
+
+
+def _take_input(span: Span, inputs: Any) -> None:
+    """A chain that is fed by a stream knows what it was given when it ends."""
+    if inputs is not None and span.settings.capture_input and opening.takes_payload(span):
+        span.set(input=convention.plain(inputs))
 
 
 def _name(serialized: Any, more: Any, otherwise: str) -> str:

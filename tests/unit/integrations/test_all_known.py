@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.support import programs
+from tests.support.clients import OFFLINE
 
 from tracekeeper.integrations.known import KNOWN
 
@@ -87,6 +88,18 @@ sys.meta_path.insert(0, Missing())
         assert (before, after) == ("not installed", "not installed"), name
         assert imported.startswith("ModuleNotFoundError")
         assert lines == [f"{name} is not traced: {LIBRARIES[name]} is not installed"]
+
+
+def test_a_library_that_is_imported_later_is_traced_from_then_on(tmp_path: Path) -> None:
+    """In the middle of its own import, in whichever order its modules come."""
+    quiet = "import os, warnings; warnings.simplefilter('ignore'); os.environ.update(OFFLINE)\n"
+    offline = {name: value for name, value in OFFLINE.items() if value}
+    for name, (before, imported, after, lines) in shown_by(f"OFFLINE = {offline!r}\n{quiet}", tmp_path).items():
+        if imported.startswith("ModuleNotFoundError"):
+            assert (before, after) == ("not installed", "not installed"), name
+        else:
+            assert (imported, after, lines) == ("imported", "active", []), name
+            assert before == "waiting" or name in ("mcp", "openai", "litellm"), name  # others import these
 
 
 @pytest.mark.parametrize("name", LIBRARIES)

@@ -15,6 +15,7 @@ from tests.support.fake_keeper import FakeKeeper
 from tests.support.wire import SO_FAR, TEXT, WireServer, serving
 
 import tracekeeper as tk
+from tracekeeper.tracing import capture
 
 pytest.importorskip("langchain_core")
 pytest.importorskip("langchain_openai")
@@ -29,6 +30,11 @@ from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 
 seen = fixture("langchain", "openai")
+# LangChain keeps its models' connections until they are collected.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 _timeouts = itertools.count(60)
 
 
@@ -100,6 +106,7 @@ def test_a_stream_read_to_its_end_is_ok(seen: FakeKeeper, model: Any) -> None:
     assert end.chunks >= 10
     assert end.first_chunk is not None
     assert set(seen.statuses) == {"ok"}
+    assert capture.decode(seen.end("RunnableSequence").input) == {"question": "?"}
 
 
 def test_a_stream_left_early_keeps_its_text(seen: FakeKeeper, model: Any) -> None:
@@ -191,8 +198,6 @@ def test_calls_of_tools_are_kept_whole_and_streamed(seen: FakeKeeper, model: Any
 
 
 def seen_output(seen: FakeKeeper, end: Any) -> Any:
-    from tracekeeper.tracing import capture
-
     return capture.decode(end.output)
 
 
@@ -220,8 +225,6 @@ def test_retrievers_give_documents_and_tools_their_arguments(seen: FakeKeeper) -
         "Passages",
         "weather",
     ]
-    from tracekeeper.tracing import capture
-
     assert capture.decode(seen.end("Passages").context) == [
         {"content": "mild", "metadata": {"source": "a"}},
         {"content": "wet"},
