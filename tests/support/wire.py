@@ -110,7 +110,7 @@ class _Handler(BaseHTTPRequestHandler):
                 200, {"object": "list", "model": model, "data": data, "usage": {"prompt_tokens": 3, "total_tokens": 3}}
             )
         else:
-            format = _format(self.path)
+            format = _format(self.path.partition("?")[0])
             if body.get("stream"):
                 self._stream(format.events(model, body), model)
             else:
