@@ -17,7 +17,7 @@ def message(said: Any) -> Any:
     role = get(said, "role")
     if role is None:
         return said
-    return {"role": str(getattr(role, "value", role)), "content": get(said, "content")}
+    return {"role": str(getattr(role, "value", role)), "content": _content(said)}
 
 
 def plain(value: Any) -> Any:
@@ -30,7 +30,7 @@ def plain(value: Any) -> Any:
     if isinstance(response, str) and hasattr(value, "source_nodes"):
         return response
     if hasattr(response, "blocks"):  # of an agent
-        return get(response, "content")
+        return _content(response)
     if type(value).__name__ == "QueryBundle":
         return get(value, "query_str")
     return value
@@ -39,7 +39,7 @@ def plain(value: Any) -> Any:
 def answer(response: Any) -> Told:
     """A whole ``ChatResponse`` or ``CompletionResponse``."""
     said = get(response, "message")
-    text = plain_text(get(response, "text")) if said is None else plain_text(get(said, "content"))
+    text = plain_text(get(response, "text")) if said is None else plain_text(_content(said))
     raw = get(response, "raw")
     calls = get(get(said, "additional_kwargs") or {}, "tool_calls")
     model = plain_text(get(raw, "model"))
@@ -51,6 +51,11 @@ def answer(response: Any) -> Told:
         attributes=response_attributes(id=plain_text(get(raw, "id")), model=model),
         finished=True,
     )
+
+
+def _content(said: Any) -> Any:
+    """The text of a message's blocks: a property."""
+    return getattr(said, "content", None)
 
 
 def _counts(found: Any) -> dict[str, Any] | None:

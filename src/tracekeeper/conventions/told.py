@@ -35,8 +35,11 @@ def get(value: Any, name: str, default: Any = None) -> Any:
     extra: Any = getattr(value, "__pydantic_extra__", _MISSING)
     if extra is not _MISSING:
         found = value.__dict__.get(name, _MISSING)
-        if found is _MISSING:
-            found = extra.get(name, default) if extra else default
+        if found is _MISSING and extra:
+            found = extra.get(name, _MISSING)
+        if found is _MISSING:  # a property, perhaps
+            declared = any(name in vars(base) for base in type(value).__mro__)
+            found = getattr(value, name, default) if declared else default
         return found
     found = getattr(value, name, _MISSING)
     if found is not _MISSING:

@@ -102,7 +102,7 @@ def test_a_library_that_is_imported_later_is_traced_from_then_on(tmp_path: Path)
             assert before == "waiting" or name in ("mcp", "openai", "litellm"), name  # others import these
 
 
-@pytest.mark.parametrize("name", LIBRARIES)
+@pytest.mark.parametrize("name", sorted({*LIBRARIES} - {"fastapi"}))
 def test_a_library_is_named_on_the_page_about_clients(name: str) -> None:
     page = (Path(__file__).resolve().parents[3] / "docs" / "clients.md").read_text(encoding="utf-8")
     assert f"`{name}`" in page
