@@ -7,6 +7,7 @@ import gc
 import itertools
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -387,3 +388,43 @@ def test_a_graph_whose_stream_is_left_is_abandoned(seen: FakeKeeper, model: Any)
     assert seen.end("chat full").status in ("ok", "abandoned")
     list(compiled.stream({"messages": [("human", "?")]}, stream_mode="updates"))
     assert seen.ends[-1].status == "ok"
+
+
+def test_many_at_once_each_have_their_own_parent(seen: FakeKeeper, model: Any) -> None:
+    made = chain(model())
+
+    def ask(number: int) -> None:
+        with tk.span(f"caller {number}"):
+            for _ in made.stream({"question": str(number)}):
+                inner(str(number))
+
+    async def aask(number: int) -> None:
+        with tk.span(f"caller {number}"):
+            async for _ in made.astream({"question": str(number)}):
+                inner(str(number))
+
+    async def all_of_them() -> None:
+        await asyncio.gather(*(aask(number) for number in range(10, 20)))
+
+    with ThreadPoolExecutor(10) as pool:
+        list(pool.map(ask, range(10)))
+    asyncio.run(all_of_them())
+    starts = {start.span_id: start for start in seen.starts}
+    for start in starts.values():
+        if start.kind == "llm":
+            sequence = starts[start.parent_id or b""]
+            caller = starts[sequence.parent_id or b""]
+            assert (sequence.name, caller.name.partition(" ")[0]) == ("RunnableSequence", "caller")
+            [said] = [one for one in capture.decode(start.input) if one["role"] == "user"]
+            assert said["content"] == caller.name.partition(" ")[2]
+        elif start.name == "inner":
+            assert starts[start.parent_id or b""].name == f"caller {capture.decode(start.input)['query']}"
+    assert kinds(seen).count("llm") == 20
+    assert set(seen.statuses) == {"ok"}
+
+
+def test_switched_off_nothing_is_kept_and_everything_works(seen: FakeKeeper, model: Any) -> None:
+    with tk.context(enabled=False):
+        assert chain(model()).invoke({"question": "?"}) == TEXT
+        assert "".join(chain(model()).stream({"question": "?"})) == TEXT
+    assert seen.frames == []
