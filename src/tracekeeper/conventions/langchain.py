@@ -103,19 +103,23 @@ class ChunkReader:
             return str(chunk)
         if type(chunk) is dict:
             return self._read_event(chunk)
-        said = get(chunk, "message")
-        about = {**(get(chunk, "generation_info") or {}), **(get(said, "response_metadata") or {})}
-        if about:
-            self._about.update({name: value for name, value in about.items() if value is not None})
+        said = getattr(chunk, "message", None)
+        self._read_about(getattr(chunk, "generation_info", None))
         if said is None:
             return plain_text(get(chunk, "text"))
-        self._id = plain_text(get(said, "id")) or self._id
-        self._last = self._last or get(said, "chunk_position") == "last"
-        for name, count in (_usage(said) or {}).items():
-            self._usage[name] = self._usage.get(name, 0) + count  # parts of it come with several chunks
-        for part in get(said, "tool_call_chunks") or ():
+        self._read_about(said.response_metadata)
+        self._id = said.id or self._id
+        self._last = self._last or getattr(said, "chunk_position", None) == "last"
+        if getattr(said, "usage_metadata", None):
+            for name, count in (_usage(said) or {}).items():
+                self._usage[name] = self._usage.get(name, 0) + count  # parts of it come with several chunks
+        for part in getattr(said, "tool_call_chunks", None) or ():
             self._add_call(part)
-        return text_of(get(said, "content"))
+        return text_of(said.content)
+
+    def _read_about(self, about: Any) -> None:
+        if about:
+            self._about.update({name: value for name, value in about.items() if value is not None})
 
     def _read_event(self, event: dict[str, Any]) -> str | None:
         """Of LangChain's newer protocol of events: only texts are read, the rest comes with the result."""
