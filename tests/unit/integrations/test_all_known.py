@@ -90,6 +90,7 @@ sys.meta_path.insert(0, Missing())
         assert lines == [f"{name} is not traced: {LIBRARIES[name]} is not installed"]
 
 
+@pytest.mark.slow
 def test_a_library_that_is_imported_later_is_traced_from_then_on(tmp_path: Path) -> None:
     """In the middle of its own import, in whichever order its modules come."""
     quiet = "import os, warnings; warnings.simplefilter('ignore'); os.environ.update(OFFLINE)\n"

@@ -63,6 +63,7 @@ def call(directory: Path, place: str) -> Any:
     return asyncio.run(go())
 
 
+@pytest.mark.slow
 def test_a_call_is_one_trace_in_two_processes(seen: FakeKeeper, tmp_path: Path) -> None:
     with tk.span("caller"):
         result = call(tmp_path, "Ireland")
