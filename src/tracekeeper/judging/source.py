@@ -40,7 +40,16 @@ _Node = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 @lru_cache(maxsize=8)
 def _functions(text: str) -> tuple[_Node, ...]:
-    return tuple(node for node in ast.walk(ast.parse(text)) if isinstance(node, _Node))
+    return tuple(node for node in ast.walk(_parsed(text)) if isinstance(node, _Node))
+
+
+def _parsed(text: str) -> ast.Module:
+    for _ in range(3):
+        try:
+            return ast.parse(text)
+        except SystemError:  # python/cpython#106905, until 3.11.7: two threads at it at once disturb each other
+            continue
+    return ast.parse(text)
 
 
 def _starts(node: _Node) -> int:

@@ -57,7 +57,7 @@ def _traceback(error: BaseException) -> str:
         if outside is None:  # raised by the call itself: wrong arguments
             outside = error.__traceback__
         # Negative: the frames nearest to the failure. A RecursionError has a thousand.
-        shown = "".join(traceback.format_exception(type(error), error, _nearest(outside), limit=-_FRAMES))
+        shown = "".join(_formatted(error, _nearest(outside)))
     except KeyboardInterrupt:
         raise
     except BaseException as failure:  # noqa: BLE001
@@ -65,6 +65,17 @@ def _traceback(error: BaseException) -> str:
     if len(shown) > _TRACEBACK:
         shown = f"… [cut: {len(shown)} characters]\n{shown[-_TRACEBACK:]}"
     return capture.text(shown)
+
+
+def _formatted(error: BaseException, frames: TracebackType | None) -> list[str]:
+    try:
+        return traceback.format_exception(type(error), error, frames, limit=-_FRAMES)
+    except SystemError:
+        # python/cpython#106905, until 3.11.7: the carets below a line are found by parsing it, and two threads at it at
+        # once disturb each other. Without positions there are no carets.
+        stack = traceback.StackSummary.extract(traceback.walk_tb(frames), limit=-_FRAMES)
+        lines = ["Traceback (most recent call last):\n", *stack.format()]
+        return [*lines, *traceback.format_exception_only(type(error), error)]
 
 
 def _nearest(frames: TracebackType | None) -> TracebackType | None:

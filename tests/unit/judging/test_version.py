@@ -255,3 +255,27 @@ def test_every_process_finds_the_same(tmp_path: Path) -> None:
 def test_any_data_has_a_digest(value: Any) -> None:
     assert digest(value) == digest(value)
     assert len(digest(value)) == 12
+
+
+def test_a_source_is_read_although_another_thread_parses_at_the_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """python/cpython#106905: the parser fails in one of two threads that use it at once, and works the next time."""
+    import ast
+
+    from tracekeeper.judging import source
+
+    def length(output: str) -> int:
+        return len(output)
+
+    expected = source.source_text(length)
+    assert expected is not None
+    source._functions.cache_clear()
+    real, failures = ast.parse, [SystemError("AST constructor recursion depth mismatch")] * 2
+
+    def sometimes(text: str) -> ast.Module:
+        if failures:
+            raise failures.pop()
+        return real(text)
+
+    monkeypatch.setattr(source.ast, "parse", sometimes)
+    assert source.source_text(length) == expected
+    assert failures == []

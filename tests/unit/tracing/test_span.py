@@ -394,3 +394,20 @@ def test_statuses_are_those_of_the_enumeration(kept: FakeKeeper) -> None:
     with span("x") as current:
         assert current.status is SpanStatus.RUNNING
     assert current.status is SpanStatus.OK
+
+
+def test_a_traceback_is_kept_where_carets_cannot_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """python/cpython#106905: formatting an exception in two threads at once may fail inside the parser."""
+    from tracekeeper.tracing import failures
+
+    def breaks(*args: Any, **kwargs: Any) -> Any:
+        raise SystemError("AST constructor recursion depth mismatch (before=177, after=115)")
+
+    monkeypatch.setattr(failures.traceback, "format_exception", breaks)
+    try:
+        raise ValueError("cut")
+    except ValueError as error:
+        kept = failures.info(error)
+    assert kept.traceback.startswith("Traceback (most recent call last):\n  File ")
+    assert 'raise ValueError("cut")' in kept.traceback
+    assert kept.traceback.endswith("ValueError: cut\n")
