@@ -15,9 +15,11 @@ $(READY): pyproject.toml scripts/setup
 	@PYTHON=$(PYTHON) sh scripts/setup $(VENV)
 	@touch $(READY)
 
-# Everything that CI runs: style, types, layers, the unit tests on each Python found, and every test in its short form.
+# Everything that CI runs: style, types, layers, the unit tests on each Python found, older versions of the clients, and
+# every test in its short form.
 test: check
 	sh scripts/interpreters $(VENV)
+	PYTHON=$(PYTHON) sh scripts/clients $(VENV) generation
 	$(BIN)/python -m pytest -n 2 --dist worksteal --timeout 300 -p no:cacheprovider
 
 # Under a minute: the unit tests.
