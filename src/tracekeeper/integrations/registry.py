@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.machinery
 import importlib.metadata
 import importlib.util
 import logging
@@ -181,8 +182,15 @@ def _release(state: _State) -> None:
 
 
 def _findable(module: str) -> bool:
+    """Whether it seems to be installed, without importing any of it."""
+    package, _, below = module.partition(".")
     try:
-        return importlib.util.find_spec(module.partition(".")[0]) is not None  # what lies below it would be imported
+        found = importlib.util.find_spec(package)
+        if found is None or not below or found.origin is not None:
+            return found is not None
+        # Others may live in the same namespace (`google`).
+        places = list(found.submodule_search_locations or ())
+        return importlib.machinery.PathFinder.find_spec(f"{package}.{below.partition('.')[0]}", places) is not None
     except (ImportError, ValueError, AttributeError):
         return False
 

@@ -184,3 +184,17 @@ def test_instrumenting_everything_imports_no_library() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert shown.stdout.strip() == "[] []"
+
+
+def test_a_namespace_that_others_share_is_no_sign_that_a_library_is_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "shared_namespace" / "theirs").mkdir(parents=True)
+    (tmp_path / "shared_namespace" / "theirs" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for part, state in (("ours", "not installed"), ("theirs", "waiting")):
+        integration = Integration("absent", "absent_room", f"shared_namespace.{part}.models", "no-such-distribution")
+        monkeypatch.setitem(known.KNOWN, "absent", integration)
+        [shown] = tk.instrument("absent")
+        registry._states.pop("absent")
+        assert shown.state == state
