@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support import garbage, hazards, programs
+from tests.support import hazards, programs
 
 from tracekeeper.concurrency import ProcessCall, ProcessOutcome, ProcessPool
 from tracekeeper.concurrency.processes import pool as processes
@@ -357,15 +357,25 @@ def test_the_other_ways_leave_nothing_behind_when_a_child_dies_before_it_connect
     assert run(pool, hazards.pid).reason == "its process did not start: it exited with code 1, and said: no"
 
 
-def test_nothing_is_left_open(pool: ProcessPool) -> None:
-    assert works(pool)
-    pool.close(5)
-    before = len(os.listdir("/proc/self/fd"))
-    for hazard in (hazards.add, hazards.segfault, hazards.leave, hazards.fail):
-        run(pool, hazard, *((1, 2) if hazard is hazards.add else ()))
-    pool.close(5)
-    garbage.collect()
-    assert len(os.listdir("/proc/self/fd")) <= before
+def test_nothing_is_left_open(tmp_path: Path) -> None:
+    code = """
+        import gc, os, pickle
+        from tests.support import hazards
+        from tracekeeper.concurrency import ProcessCall, ProcessPool
+        pool = ProcessPool(limit=lambda: 2)
+        def run(function, *arguments):
+            return pool.run(ProcessCall(target=pickle.dumps(function), arguments=pickle.dumps(arguments), timeout=20))
+        assert run(hazards.add, 1, 2).value == 3
+        pool.close(5)
+        before = sorted(os.listdir("/proc/self/fd"))
+        for hazard in (hazards.add, hazards.segfault, hazards.leave, hazards.fail):
+            run(hazard, *((1, 2) if hazard is hazards.add else ()))
+        pool.close(5)
+        gc.collect()
+        print(sorted(os.listdir("/proc/self/fd")) == before)
+    """
+    done = programs.run(code, tmp_path, PYTHONPATH=f"{programs.SOURCE}:{Path(__file__).parents[3]}")
+    assert (done.code, done.out) == (0, "True\n"), done.err
 
 
 # -- the life of the program -------------------------------------------------------------------------------------------
