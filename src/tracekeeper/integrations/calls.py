@@ -15,6 +15,7 @@ import msgspec
 import opentelemetry.context as otel_context
 from opentelemetry.context.context import Context
 
+from tracekeeper.configuration import Settings
 from tracekeeper.conventions.told import Told
 from tracekeeper.integrations.patching import Wrapper
 from tracekeeper.tracing import capture, opening, trouble
@@ -95,13 +96,23 @@ def asynchronous(operation: Operation) -> Wrapper:
 
 def begin(operation: Operation, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Span | None:
     """The span of a call, written and current; ``None`` where there is to be none. Raises no ``Exception``."""
-    span = None
     try:
         now = opening.enabled()
         if now is None or (not operation.contains and VAR.get().get(INSIDE)):
             return None
-        said = operation.request(instance, args, kwargs)
-        span = opening.open_span(now, capture.text(said.name), operation.kind)
+        span = opened(now, operation.kind, operation.request(instance, args, kwargs))
+        entered = span.entered = Context({**containing(span, VAR.get()), INSIDE: not operation.contains})
+        span.token = VAR.set(entered)
+    except Exception as error:  # noqa: BLE001
+        trouble.note("beginning the span of a client's call", error)
+        return None
+    return span
+
+
+def opened(now: Settings, kind: str, said: Request) -> Span:
+    """A span for a request, written and not current. What fails on the way leaves no span open."""
+    span = opening.open_span(now, capture.text(said.name), kind)
+    try:
         if not now.capture_output:
             span.takes_output = False
         if said.input is not None and now.capture_input and opening.takes_payload(span):
@@ -110,13 +121,9 @@ def begin(operation: Operation, instance: Any, args: tuple[Any, ...], kwargs: di
             span.begin_with(said.attributes)
         opening.announce(span)
         span.set(model=said.model, provider=said.provider)
-        entered = span.entered = Context({**containing(span, VAR.get()), INSIDE: not operation.contains})
-        span.token = VAR.set(entered)
-    except Exception as error:  # noqa: BLE001
-        trouble.note("beginning the span of a client's call", error)
-        if span is not None:
-            span.close(SpanStatus.ABANDONED)
-        return None
+    except BaseException:
+        span.close(SpanStatus.ABANDONED)
+        raise
     return span
 
 

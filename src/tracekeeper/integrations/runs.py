@@ -12,11 +12,10 @@ from typing import Any
 import opentelemetry.context as otel_context
 from opentelemetry.context.context import Context
 
-from tracekeeper.integrations.calls import INSIDE, Request
-from tracekeeper.tracing import capture, opening, trouble
+from tracekeeper.integrations.calls import INSIDE, Request, opened
+from tracekeeper.tracing import opening, trouble
 from tracekeeper.tracing.context import OWN_KEY, VAR, containing
 from tracekeeper.tracing.spans import Span
-from tracekeeper.types import SpanStatus
 
 _BEFORE = otel_context.create_key("tracekeeper-before-a-run")
 """In a context that a run has entered: the one that it found."""
@@ -30,7 +29,6 @@ def open_run(kind: str, request: Request, parent: Span | None = None) -> Span | 
     parent:
         Of the run, as the framework says; ``None``: whatever is current.
     """
-    span = None
     try:
         now = opening.enabled()
         if now is None:
@@ -40,27 +38,15 @@ def open_run(kind: str, request: Request, parent: Span | None = None) -> Span | 
         if kind == "llm" and around.get(INSIDE):
             return None
         if around is here:
-            span = opening.open_span(now, capture.text(request.name), kind)
-        else:
-            token = VAR.set(around)
-            try:
-                span = opening.open_span(now, capture.text(request.name), kind)
-            finally:
-                VAR.reset(token)
-        if not now.capture_output:
-            span.takes_output = False
-        if request.input is not None and now.capture_input and opening.takes_payload(span):
-            span.start.input, span.start.input_size = span.encode(request.input)
-        if request.attributes:
-            span.begin_with(request.attributes)
-        opening.announce(span)
-        span.set(model=request.model, provider=request.provider)
+            return opened(now, kind, request)
+        token = VAR.set(around)
+        try:
+            return opened(now, kind, request)
+        finally:
+            VAR.reset(token)
     except Exception as error:  # noqa: BLE001
         trouble.note("beginning the span of a framework's run", error)
-        if span is not None:
-            span.close(SpanStatus.ABANDONED)
         return None
-    return span
 
 
 def _around(here: Any, parent: Span | None) -> Any:
