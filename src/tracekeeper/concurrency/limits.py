@@ -31,8 +31,8 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
 
-from tracekeeper.concurrency.alarm import ALARM
 from tracekeeper.concurrency.budget import Budget
+from tracekeeper.concurrency.watchdog import watchdog
 
 logger = logging.getLogger("tracekeeper")
 
@@ -76,7 +76,7 @@ class Limiter:
     ) -> None:
         self.key = key
         self._clock = clock
-        self._alarm = alarm or ALARM.at
+        self._alarm = alarm or _alarm
         self._given = (requests_per_minute, tokens_per_minute, min_concurrency, max_concurrency)
         self._reset()
         _limiters.add(self)
@@ -363,6 +363,12 @@ class _Ticket:
         self.filled = False
         self.epoch = 0
         self.life: object = None
+
+
+def _alarm(when: float, callback: Callable[[], None]) -> None:
+    # The watchdog's clock stands still while the process does: what was set before a pause comes later, never sooner.
+    dog = watchdog()
+    dog.at(dog.now() + (when - time.monotonic()), callback)
 
 
 def _seconds(timeout: float | None) -> float:

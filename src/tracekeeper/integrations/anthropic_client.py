@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from tracekeeper.conventions import anthropic_messages
+from tracekeeper.conventions.asked import request_attributes
 from tracekeeper.conventions.told import plain_text
-from tracekeeper.integrations.calls import Operation, Request, asynchronous, begin, request_attributes, synchronous
+from tracekeeper.integrations.calls import Operation, Request, asynchronous, begin, synchronous
 from tracekeeper.integrations.openai_client import follow_raw
 from tracekeeper.integrations.patching import Patches
 from tracekeeper.tracing import responses, trouble

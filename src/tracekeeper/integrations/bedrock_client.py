@@ -12,8 +12,9 @@ from typing import Any
 import wrapt
 
 from tracekeeper.conventions import bedrock as convention
+from tracekeeper.conventions.asked import request_attributes
 from tracekeeper.conventions.told import get, plain_text
-from tracekeeper.integrations.calls import Operation, Request, begin, request_attributes, tell
+from tracekeeper.integrations.calls import Operation, Request, begin, tell
 from tracekeeper.integrations.patching import Patches
 from tracekeeper.tracing import responses, trouble
 from tracekeeper.tracing.spans import Span

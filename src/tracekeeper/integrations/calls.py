@@ -8,26 +8,21 @@ one's: two would count every token twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
-import opentelemetry.context as otel_context
 from opentelemetry.context.context import Context
 
 from tracekeeper.configuration import Settings
 from tracekeeper.conventions.told import Told
 from tracekeeper.integrations.patching import Wrapper
 from tracekeeper.tracing import capture, opening, trouble
-from tracekeeper.tracing.context import VAR, containing
+from tracekeeper.tracing.context import INSIDE, VAR, containing
 from tracekeeper.tracing.responses import Reader, traced
 from tracekeeper.tracing.spans import Span
 from tracekeeper.tracing.wrapping import failed_in, leave_span
 from tracekeeper.types import SpanStatus
-
-INSIDE = otel_context.create_key("tracekeeper-inside-a-client")
-"""Set in the context while a client's function runs."""
-_PLAIN = (str, int, float, bool)
 
 
 class Request(msgspec.Struct):
@@ -153,40 +148,3 @@ def is_stream(result: Any) -> bool:
     """Whether a result is something to iterate once, and not an answer that happens to be iterable."""
     kind = type(result)
     return any(hasattr(kind, name) for name in ("__next__", "__anext__"))
-
-
-def request_attributes(operation: str, provider: str | None, model: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-    """``gen_ai.*`` of a request (OpenTelemetry semantic conventions for generative AI, 1.37 and newer)."""
-    found: dict[str, Any] = {"gen_ai.operation.name": operation}
-    if provider is not None:
-        found["gen_ai.provider.name"] = provider
-    if isinstance(model, str):
-        found["gen_ai.request.model"] = model
-    for option, name in _OPTIONS.items():
-        value = options.get(option)
-        if isinstance(value, _PLAIN) or type(value) is list:
-            found[name] = value
-    tools = options.get("tools")
-    if isinstance(tools, list | tuple) and tools:
-        found["gen_ai.tool.definitions"] = list(tools)
-    return found
-
-
-_OPTIONS = {
-    "temperature": "gen_ai.request.temperature",
-    "top_p": "gen_ai.request.top_p",
-    "top_k": "gen_ai.request.top_k",
-    "max_tokens": "gen_ai.request.max_tokens",
-    "max_completion_tokens": "gen_ai.request.max_tokens",
-    "max_output_tokens": "gen_ai.request.max_tokens",
-    "presence_penalty": "gen_ai.request.presence_penalty",
-    "frequency_penalty": "gen_ai.request.frequency_penalty",
-    "seed": "gen_ai.request.seed",
-    "stop": "gen_ai.request.stop_sequences",
-    "stop_sequences": "gen_ai.request.stop_sequences",
-    "n": "gen_ai.request.choice.count",
-    "stream": "gen_ai.request.stream",
-    "reasoning_effort": "gen_ai.request.reasoning_effort",
-    "encoding_format": "gen_ai.request.encoding_formats",
-    "dimensions": "gen_ai.embeddings.dimension.count",
-}

@@ -10,11 +10,12 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any
 
 from tracekeeper.conventions import dspy as convention
+from tracekeeper.conventions.asked import request_attributes
 from tracekeeper.conventions.told import Told, get
-from tracekeeper.integrations.calls import INSIDE, Operation, Request, asynchronous, request_attributes, synchronous
+from tracekeeper.integrations.calls import Operation, Request, asynchronous, synchronous
 from tracekeeper.integrations.patching import Patches
 from tracekeeper.tracing import trouble
-from tracekeeper.tracing.context import OWN_KEY, VAR
+from tracekeeper.tracing.context import INSIDE, OWN_KEY, VAR
 from tracekeeper.tracing.responses import Received
 from tracekeeper.tracing.spans import Span
 

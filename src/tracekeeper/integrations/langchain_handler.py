@@ -7,8 +7,9 @@ from typing import Any
 from uuid import UUID
 
 from tracekeeper.conventions import langchain as convention
+from tracekeeper.conventions.asked import request_attributes
 from tracekeeper.conventions.told import plain_text
-from tracekeeper.integrations.calls import Request, request_attributes, tell
+from tracekeeper.integrations.calls import Request, tell
 from tracekeeper.integrations.langchain_runs import RUNS, Run, elsewhere
 from tracekeeper.integrations.runs import Entered, open_run
 from tracekeeper.tracing import opening, trouble

@@ -14,8 +14,9 @@ from functools import partial
 from typing import Any
 
 from tracekeeper.conventions import openai_chat, openai_responses
+from tracekeeper.conventions.asked import request_attributes
 from tracekeeper.conventions.told import Told, get, plain_text, response_attributes
-from tracekeeper.integrations.calls import Operation, Request, asynchronous, request_attributes, synchronous
+from tracekeeper.integrations.calls import Operation, Request, asynchronous, synchronous
 from tracekeeper.integrations.openai_client import EMBEDDINGS as _OPENAI_EMBEDDINGS
 from tracekeeper.integrations.patching import Patches
 

@@ -7,8 +7,9 @@ from functools import partial
 from typing import Any
 
 from tracekeeper.conventions import ollama as convention
+from tracekeeper.conventions.asked import request_attributes
 from tracekeeper.conventions.told import get, plain_text
-from tracekeeper.integrations.calls import Operation, Request, asynchronous, request_attributes, synchronous
+from tracekeeper.integrations.calls import Operation, Request, asynchronous, synchronous
 from tracekeeper.integrations.patching import Patches
 
 

@@ -13,9 +13,10 @@ from collections.abc import Callable
 from typing import Any
 
 from tracekeeper.conventions import openai_responses
+from tracekeeper.conventions.asked import request_attributes
 from tracekeeper.conventions.told import Told, get, plain_text
 from tracekeeper.integrations import registry
-from tracekeeper.integrations.calls import Request, request_attributes, tell
+from tracekeeper.integrations.calls import Request, tell
 from tracekeeper.integrations.patching import Patches
 from tracekeeper.integrations.runs import Entered, open_run
 from tracekeeper.tracing import trouble

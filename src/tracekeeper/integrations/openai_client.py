@@ -11,13 +11,13 @@ from functools import partial
 from typing import Any
 
 from tracekeeper.conventions import openai_chat, openai_responses
+from tracekeeper.conventions.asked import request_attributes
 from tracekeeper.conventions.told import Told, get, plain_text, response_attributes
 from tracekeeper.integrations.calls import (
     Operation,
     Request,
     asynchronous,
     is_stream,
-    request_attributes,
     synchronous,
     tell,
 )

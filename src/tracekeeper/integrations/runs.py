@@ -12,9 +12,9 @@ from typing import Any
 import opentelemetry.context as otel_context
 from opentelemetry.context.context import Context
 
-from tracekeeper.integrations.calls import INSIDE, Request, opened
+from tracekeeper.integrations.calls import Request, opened
 from tracekeeper.tracing import opening, trouble
-from tracekeeper.tracing.context import OWN_KEY, VAR, containing
+from tracekeeper.tracing.context import INSIDE, OWN_KEY, VAR, containing
 from tracekeeper.tracing.spans import Span
 
 _BEFORE = otel_context.create_key("tracekeeper-before-a-run")

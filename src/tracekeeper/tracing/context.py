@@ -63,6 +63,8 @@ restore: Callable[[Any], None] = VAR.restore if isinstance(VAR, PublicVariable) 
 
 KEY: str = next(iter(set_span_in_context(INVALID_SPAN, Context())))
 OWN_KEY: str = otel_context.create_key("tracekeeper-span")
+INSIDE: str = otel_context.create_key("tracekeeper-inside-a-client")
+"""Set in the context while a model client's function runs, whose span is there already: clients below it make none."""
 
 
 def containing(span: Any, around: Any) -> Context:
