@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tracekeeper.configuration import Settings, configure, context, settings
     from tracekeeper.integrations import Instrumented, instrument, instrumented, uninstrument
     from tracekeeper.judging import Metric, metric, select
+    from tracekeeper.lm import LM, Answer, Chunk, Timeouts, ToolCall
     from tracekeeper.reading import Table, flush, leaderboard, records, records_and_scores, score, shutdown
     from tracekeeper.reading.alerts import alerts
     from tracekeeper.reading.rescoring import Rescored, rescore
@@ -38,9 +39,13 @@ if TYPE_CHECKING:
         FilterError,
         ImportFileError,
         JournalError,
+        LMError,
+        LMTimeoutError,
         MetricError,
         MetricMode,
         MissingExtraError,
+        OutputError,
+        PromptError,
         Receipt,
         RecordingError,
         Score,
@@ -59,6 +64,7 @@ _HOMES = {
     "tracekeeper.configuration": ("Settings", "configure", "context", "settings"),
     "tracekeeper.integrations": ("Instrumented", "instrument", "instrumented", "uninstrument"),
     "tracekeeper.judging": ("Metric", "metric", "select"),
+    "tracekeeper.lm": ("LM", "Answer", "Chunk", "Timeouts", "ToolCall"),
     "tracekeeper.reading": ("Table", "flush", "leaderboard", "records", "records_and_scores", "score", "shutdown"),
     "tracekeeper.scoring": (
         "App",
@@ -84,9 +90,13 @@ _HOMES = {
         "FilterError",
         "ImportFileError",
         "JournalError",
+        "LMError",
+        "LMTimeoutError",
         "MetricError",
         "MetricMode",
         "MissingExtraError",
+        "OutputError",
+        "PromptError",
         "Receipt",
         "RecordingError",
         "Score",
@@ -109,18 +119,25 @@ _MODULES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "LM",
     "Alert",
+    "Answer",
     "App",
     "Blocked",
+    "Chunk",
     "ConfigurationError",
     "FilterError",
     "ImportFileError",
     "Instrumented",
     "JournalError",
+    "LMError",
+    "LMTimeoutError",
     "Metric",
     "MetricError",
     "MetricMode",
     "MissingExtraError",
+    "OutputError",
+    "PromptError",
     "Receipt",
     "Record",
     "Recording",
@@ -137,6 +154,8 @@ __all__ = [
     "SpanStatus",
     "StoreError",
     "Table",
+    "Timeouts",
+    "ToolCall",
     "TracekeeperError",
     "TracekeeperWarning",
     "Usage",

@@ -14,6 +14,7 @@ import socket
 import struct
 import sys
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -35,6 +36,7 @@ BEHAVIOURS = {
     "hang": "no answer at all until `let_go`",
     "tools": "a call of a tool, its arguments in pieces",
     "refused": "status 500",
+    "drip": "a byte a second, of the answer or of the stream, until `let_go`",
     "long": "a thousand words",
     "paced": "a word whenever `pace` is released, then the end",
 }
@@ -53,6 +55,10 @@ class WireServer(ThreadingHTTPServer):
         ``whole(model, body)`` and ``events(model, body)``, a text or bytes each."""
         self.let_go = threading.Event()
         self.pace = threading.Semaphore(0)
+        self.script: deque[dict[str, Any]] = deque()
+        """What the next requests are answered with, whatever they ask: `text`, or `status` with `headers`."""
+        self.gone = threading.Semaphore(0)
+        """Released when a client is found to have closed its connection."""
         self.requests: list[dict[str, Any]] = []
         """Bodies, with ``path`` and ``headers``, in the order in which they came."""
 
@@ -93,6 +99,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.requests.append({**body, "path": self.path, "headers": dict(self.headers)})
         other = next((format for format in self.server.others if format.speaks(self.path)), None)
         model = other.model(self.path, body) if other else str(body.get("model", "full")).rpartition("/")[2]
+        said = self.server.script.popleft() if self.server.script else {}
+        if "status" in said:
+            self._json(said["status"], {"error": {"type": "scripted", "message": "as told"}}, said.get("headers"))
+            return
+        if "text" in said:
+            self._json(200, _format(self.path).whole("full", body, said["text"]))
+            return
+        if model == "drip":
+            self._drip()
+            return
         if model == "hang":
             self.server.let_go.wait(60)
             model = "full"
@@ -116,9 +132,20 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 self._json(200, format.whole(model, body))
 
-    def _json(self, status: int, value: Any) -> None:
+    def _drip(self) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+        try:
+            while not self.server.let_go.wait(1):
+                self.wfile.write(b":")
+        except OSError:
+            self.server.gone.release()
+        self.close_connection = True
+
+    def _json(self, status: int, value: Any, headers: dict[str, str] | None = None) -> None:
         data = json.dumps(value).encode()
         self.send_response(status)
+        for name, said in (headers or {}).items():
+            self.send_header(name, said)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
@@ -151,8 +178,8 @@ class _Handler(BaseHTTPRequestHandler):
 class _Chat:
     """Chat Completions: ``POST …/chat/completions``."""
 
-    def whole(self, model: str, body: dict[str, Any]) -> dict[str, Any]:
-        message: dict[str, Any] = {"role": "assistant", "content": TEXT}
+    def whole(self, model: str, body: dict[str, Any], text: str = TEXT) -> dict[str, Any]:
+        message: dict[str, Any] = {"role": "assistant", "content": text}
         if model == "tools":
             call = {
                 "id": "call_1",
@@ -239,8 +266,8 @@ class _Responses:
 class _Messages:
     """Anthropic's Messages: ``POST …/messages``."""
 
-    def whole(self, model: str, body: dict[str, Any]) -> dict[str, Any]:
-        content: list[dict[str, Any]] = [{"type": "text", "text": TEXT}]
+    def whole(self, model: str, body: dict[str, Any], text: str = TEXT) -> dict[str, Any]:
+        content: list[dict[str, Any]] = [{"type": "text", "text": text}]
         if model == "tools":
             content = [{"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {"place": "Ireland"}}]
         usage = {"input_tokens": 7, "output_tokens": 10}

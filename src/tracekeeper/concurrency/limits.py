@@ -113,7 +113,7 @@ class Limiter:
         TimeoutError
             There was no place within ``timeout`` seconds; the message says what it waited for.
         """
-        place = self._take(tokens, timeout)
+        place = self.take(tokens, timeout)
         try:
             yield place
         except BaseException:
@@ -124,7 +124,7 @@ class Limiter:
     @asynccontextmanager
     async def aplace(self, tokens: float = 0, timeout: float | None = None) -> AsyncIterator[Place]:
         """The same for a task of any loop."""
-        place = await self._atake(tokens, timeout)
+        place = await self.atake(tokens, timeout)
         try:
             yield place
         except BaseException:
@@ -143,6 +143,11 @@ class Limiter:
         """Set what is named; it holds from the next call on."""
         self._note(partial(self._allow, requests_per_minute, tokens_per_minute, max_concurrency, min_concurrency))
 
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether there is a limit of tokens."""
+        return self._tokens is not None
+
     def pause(self, seconds: float) -> None:
         """Let nobody through for that long: the provider asked for it."""
         self._note(partial(self._pause, self._clock() + seconds))
@@ -160,7 +165,8 @@ class Limiter:
 
     # -- waiting: two doors to one queue -----------------------------------------------------------------------
 
-    def _take(self, tokens: float, timeout: float | None) -> Place:
+    def take(self, tokens: float = 0, timeout: float | None = None) -> Place:
+        """A place that the caller gives back by ``Place.release``. Raises as ``place`` does."""
         bell = _thread.allocate_lock()
         bell.acquire()
         ticket = _Ticket(tokens, bell.release)
@@ -176,7 +182,8 @@ class Limiter:
         self._note(partial(self._leave, ticket))
         raise TimeoutError(f"no place at {self.key or 'the model'} within {timeout:g} s: {why}")
 
-    async def _atake(self, tokens: float, timeout: float | None) -> Place:
+    async def atake(self, tokens: float = 0, timeout: float | None = None) -> Place:
+        """The same for a task."""
         import asyncio
 
         loop = asyncio.get_running_loop()

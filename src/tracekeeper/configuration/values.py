@@ -62,6 +62,12 @@ def checked(name: str, value: Any) -> Any:
             return _text(name, value)
         case "environment" | "release" | "session_id" | "user_id" | "api_key":
             return None if value is None else _text(name, value)
+        case "lm":
+            if value is not None and not callable(value) and not (isinstance(value, str) and value):
+                raise ConfigurationError(
+                    f"lm={value!r}: expected tk.LM(…), a name such as 'openai/gpt-4.1-mini', or a callable"
+                )
+            return value
         case "metadata":
             if value is not None and not isinstance(value, Mapping):
                 raise ConfigurationError(f"metadata={value!r}: expected a mapping such as {{'customer': 'acme'}}")

@@ -11,6 +11,10 @@
     ├── ImportFileError (ValueError)       a file whose format cannot be told, or that has no good line
     ├── JournalError (OSError)             the local buffer cannot be opened
     ├── StoreError                         the database cannot be used
+    ├── PromptError (ValueError)           what a model is to be asked cannot be sent as it is
+    ├── LMError                            a model gave no answer
+    │   ├── LMTimeoutError (TimeoutError)      within its deadline
+    │   └── OutputError (ValueError)           that is valid by the schema that was asked for
     ├── Blocked                            a guard kept a call, or its result, from going on
     └── MissingExtraError (ImportError)    an optional library that is not installed
 
@@ -24,6 +28,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tracekeeper.types.score import Score
+    from tracekeeper.types.usage import Usage
 
 
 class TracekeeperError(Exception):
@@ -77,6 +82,50 @@ class StoreError(TracekeeperError):
 
 class MissingExtraError(TracekeeperError, ImportError):
     """An optional library is needed and not installed. The message holds the line that installs it."""
+
+
+class PromptError(TracekeeperError, ValueError):
+    """What a model is to be asked cannot be sent as it is: an image that is not there, a schema that is none, no text.
+
+    Raised before anything is sent. The message names the part.
+    """
+
+
+class LMError(TracekeeperError):
+    """A model gave no answer. ``__cause__`` is what its client raised last.
+
+    Attributes
+    ----------
+    model:
+        As it was given to ``tk.LM``.
+    status_code:
+        Of the provider's answer, where there was one.
+    """
+
+    def __init__(self, message: str, *, model: str = "", status_code: int | None = None) -> None:
+        super().__init__(message)
+        self.model = model
+        self.status_code = status_code
+
+
+class LMTimeoutError(LMError, TimeoutError):
+    """A model did not answer within its deadline. ``phase``: connect, first_token, between_tokens, total or place."""
+
+    def __init__(self, message: str, *, model: str = "", phase: str = "total") -> None:
+        super().__init__(message, model=model)
+        self.phase = phase
+
+
+class OutputError(LMError, ValueError):
+    """A model's answer is not valid by the schema that was asked for, nor is its second one.
+
+    ``text`` is what it said last, ``usage`` what both took.
+    """
+
+    def __init__(self, message: str, *, model: str = "", text: str = "", usage: Usage | None = None) -> None:
+        super().__init__(message, model=model)
+        self.text = text
+        self.usage = usage
 
 
 class Blocked(TracekeeperError):

@@ -57,7 +57,7 @@ class Queue:
 
     def add(self, number: int, tokens: float = 0) -> asyncio.Task[None]:
         async def call() -> None:
-            place = await self.limiter._atake(tokens, None)
+            place = await self.limiter.atake(tokens, None)
             self.through.append(number)
             self.places[number] = place
 
@@ -158,7 +158,7 @@ async def test_the_calls_in_flight_double_until_the_first_complaint_then_grow_by
     limiter = made(Time(), max_concurrency=100)
 
     async def one_round() -> list[Place]:
-        return [await limiter._atake(0, None) for _ in range(limiter.state()["concurrency"])]
+        return [await limiter.atake(0, None) for _ in range(limiter.state()["concurrency"])]
 
     async def answered() -> int:
         places = await one_round()
@@ -196,7 +196,7 @@ async def test_places_that_nobody_needs_do_not_widen_the_limit() -> None:
 async def test_who_leaves_the_queue_leaves_no_hole() -> None:
     limiter = made(Time(), max_concurrency=1)
     queue = Queue(limiter)
-    first = await limiter._atake(0, None)
+    first = await limiter.atake(0, None)
     waiting = [queue.add(number) for number in range(5)]
     await settle()
     waiting[0].cancel()
@@ -217,7 +217,7 @@ async def test_who_leaves_the_queue_leaves_no_hole() -> None:
 async def test_a_wait_that_ends_says_what_it_waited_for() -> None:
     time = Time()
     limiter = made(time, max_concurrency=1, requests_per_minute=1)
-    place = await limiter._atake(0, None)
+    place = await limiter.atake(0, None)
     with pytest.raises(
         TimeoutError, match=r"no place at test/model within 0.01 s: 1 calls are in flight, and 1 may be"
     ):
@@ -273,9 +273,9 @@ def test_threads_and_three_loops_share_the_places_and_all_come_through() -> None
 
 def test_a_loop_that_was_closed_with_a_waiter_in_it_holds_up_nobody() -> None:
     limiter = Limiter("test/closed", max_concurrency=1)
-    first = limiter._take(0, None)
+    first = limiter.take(0, None)
     loop = asyncio.new_event_loop()
-    forgotten = loop.create_task(limiter._atake(0, None))
+    forgotten = loop.create_task(limiter.atake(0, None))
     loop.run_until_complete(asyncio.sleep(0))
     loop.close()
     first.release()
@@ -286,9 +286,9 @@ def test_a_loop_that_was_closed_with_a_waiter_in_it_holds_up_nobody() -> None:
 
 def test_a_waiter_that_is_collected_gives_back_what_it_was_given() -> None:
     limiter = Limiter("test/collected", max_concurrency=1)
-    first = limiter._take(0, None)
+    first = limiter.take(0, None)
     loop = asyncio.new_event_loop()
-    forgotten = loop.create_task(limiter._atake(0, None))
+    forgotten = loop.create_task(limiter.atake(0, None))
     loop.run_until_complete(asyncio.sleep(0))
     first.release()  # given to the task, whose loop does not run any more
     forgotten._log_destroy_pending = False  # type: ignore[attr-defined]
@@ -308,7 +308,7 @@ def test_the_real_clock_lets_the_next_one_through() -> None:
 
 def test_limits_may_change_while_calls_wait() -> None:
     limiter = Limiter("test/changed", max_concurrency=1)
-    first = limiter._take(0, None)
+    first = limiter.take(0, None)
     through = threading.Event()
 
     def call() -> None:
