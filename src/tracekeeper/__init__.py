@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tracekeeper.integrations import Instrumented, instrument, instrumented, uninstrument
     from tracekeeper.judging import Metric, metric, select
     from tracekeeper.lm import LM, Answer, Chunk, Timeouts, ToolCall
+    from tracekeeper.lm.prices import Price, set_price
     from tracekeeper.reading import Table, flush, leaderboard, records, records_and_scores, score, shutdown
     from tracekeeper.reading.alerts import alerts
     from tracekeeper.reading.rescoring import Rescored, rescore
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from tracekeeper.scoring.rules.rule import Rule, rule
     from tracekeeper.scoring.watching import on_error, on_score
     from tracekeeper.tracing import Span, current_span, propagate, span, trace
+    from tracekeeper.tracing.tracking import UsageTotal, track_usage
     from tracekeeper.types import (
         Blocked,
         ConfigurationError,
@@ -65,6 +67,7 @@ _HOMES = {
     "tracekeeper.integrations": ("Instrumented", "instrument", "instrumented", "uninstrument"),
     "tracekeeper.judging": ("Metric", "metric", "select"),
     "tracekeeper.lm": ("LM", "Answer", "Chunk", "Timeouts", "ToolCall"),
+    "tracekeeper.lm.prices": ("Price", "set_price"),
     "tracekeeper.reading": ("Table", "flush", "leaderboard", "records", "records_and_scores", "score", "shutdown"),
     "tracekeeper.scoring": (
         "App",
@@ -83,6 +86,7 @@ _HOMES = {
     "tracekeeper.scoring.alerts.alert": ("Alert", "alert"),
     "tracekeeper.reading.rule_list": ("rules",),
     "tracekeeper.scoring.rules.rule": ("Rule", "rule"),
+    "tracekeeper.tracing.tracking": ("UsageTotal", "track_usage"),
     "tracekeeper.tracing": ("Span", "current_span", "span", "trace"),
     "tracekeeper.types": (
         "Blocked",
@@ -137,6 +141,7 @@ __all__ = [
     "MetricMode",
     "MissingExtraError",
     "OutputError",
+    "Price",
     "PromptError",
     "Receipt",
     "Record",
@@ -159,6 +164,7 @@ __all__ = [
     "TracekeeperError",
     "TracekeeperWarning",
     "Usage",
+    "UsageTotal",
     "alert",
     "alerts",
     "app",
@@ -185,11 +191,13 @@ __all__ = [
     "rules",
     "score",
     "select",
+    "set_price",
     "settings",
     "shutdown",
     "span",
     "testing",
     "trace",
+    "track_usage",
     "uninstrument",
 ]
 

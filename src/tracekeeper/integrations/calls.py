@@ -17,10 +17,11 @@ from opentelemetry.context.context import Context
 from tracekeeper.configuration import Settings
 from tracekeeper.conventions.told import Told
 from tracekeeper.integrations.patching import Wrapper
-from tracekeeper.tracing import capture, opening, trouble
+from tracekeeper.tracing import capture, opening, tracking, trouble
 from tracekeeper.tracing.context import INSIDE, VAR, containing
 from tracekeeper.tracing.responses import Reader, traced
 from tracekeeper.tracing.spans import Span
+from tracekeeper.tracing.usage import read as read_usage
 from tracekeeper.tracing.wrapping import failed_in, leave_span
 from tracekeeper.types import SpanStatus
 
@@ -138,8 +139,11 @@ def returned(operation: Operation, span: Span, result: Any) -> Any:
 
 
 def tell(span: Span, told: Told) -> None:
-    """Say of a span what an answer says."""
+    """Say of a span what an answer says, and count it."""
     span.set(usage=told.usage, model=told.model, **told.attributes)
+    usage = read_usage(told.usage) if span.kind == "llm" else None
+    if usage is not None:  # a framework's own span around a client's says none: it is counted there
+        tracking.count(tracking.active(), told.model, usage)
     if told.output is not None:
         span.take_output(told.output)
 

@@ -19,6 +19,7 @@ from tracekeeper.lm.cache import load, once, place_of
 from tracekeeper.lm.feed import Feed
 from tracekeeper.lm.making import cache_of, check_limits, limiter_of, reached
 from tracekeeper.lm.output import Output
+from tracekeeper.lm.prices import Price, price_from
 from tracekeeper.lm.prompt import Prompt, prompt_of
 from tracekeeper.lm.source import Source
 from tracekeeper.lm.spans import Call
@@ -55,6 +56,8 @@ class LM:
     cache:
         ``True``: answers are kept on disk, and the same question is paid once, also by threads that ask it at the same
         time. A text: the same, apart from others (a namespace). Streams are never kept.
+    price:
+        What it costs, where the table that comes along does not know or another price was agreed: ``tk.Price(…)``.
     client:
         Options of the client's own constructor, such as ``default_headers``.
     options:
@@ -87,6 +90,7 @@ class LM:
         tokens_per_minute: float | None = None,
         max_concurrency: int | None = None,
         cache: bool | str = False,
+        price: Price | Mapping[str, Any] | None = None,
         client: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
@@ -111,6 +115,7 @@ class LM:
             Retry(retries=retries),
             limiter_of(name, api_base, adapter, limits),
             options,
+            None if price is None else price_from(price),
         )
         self._address = api_base
         self._cache = cache_of(cache, model)

@@ -10,6 +10,7 @@ from tracekeeper.concurrency.limits import Limiter, Place
 from tracekeeper.concurrency.retry import Retry, Verdict, retry_after, verdict
 from tracekeeper.conventions.told import Told
 from tracekeeper.lm.adapter import Adapter
+from tracekeeper.lm.prices import Price, price_of, priced
 from tracekeeper.lm.prompt import Prompt
 from tracekeeper.lm.timeouts import Timeouts
 from tracekeeper.tracing.tokens import estimate
@@ -29,6 +30,8 @@ class Source(msgspec.Struct, frozen=True, eq=False):
     retry: Retry
     limiter: Limiter | None
     options: dict[str, Any]
+    price: Price | None = None
+    """As the program gave it; ``None``: as the table says."""
 
     def prepare(self, prompt: Prompt) -> dict[str, Any]:
         """What is sent. In the caller's thread: what cannot be is said there."""
@@ -50,8 +53,9 @@ class Source(msgspec.Struct, frozen=True, eq=False):
             raise LMTimeoutError(f"{self.name}: {error}", model=self.name, phase="place") from None
 
     def usage(self, told: Told) -> Usage | None:
-        """What an answer took."""
-        return read_usage(told.usage)
+        """What an answer took, with its cost where that is known."""
+        usage = read_usage(told.usage)
+        return usage if usage is None else priced(usage, self.price or price_of(self.name, told.model))
 
     def failed(self, error: BaseException) -> LMError:
         """What is raised in the place of an error of the provider's client."""

@@ -15,7 +15,7 @@ from tracekeeper.conventions.asked import request_attributes
 from tracekeeper.lm.asking import Reply, added
 from tracekeeper.lm.prompt import Prompt
 from tracekeeper.lm.source import Source
-from tracekeeper.tracing import trouble
+from tracekeeper.tracing import tracking, trouble
 from tracekeeper.tracing.block import start_span
 from tracekeeper.tracing.context import INSIDE, VAR, containing
 from tracekeeper.tracing.spans import INERT, InertSpan, Span
@@ -44,12 +44,13 @@ class Inside:
 class Call:
     """A call of a model that began: its span, and the context in which it runs."""
 
-    __slots__ = ("above", "context", "inside", "span")
+    __slots__ = ("_model", "_trackers", "above", "context", "inside", "span")
 
     def __init__(self, source: Source, prompt: Prompt, *, stream: bool = False) -> None:
         around = VAR.get()
         self.above = around.get(INSIDE)
         self.inside = Inside()
+        self._model, self._trackers = source.name, tracking.active()
         self.span: Span | InertSpan = INERT
         if not self.above:
             self.span = _begin(source, prompt, stream)
@@ -58,10 +59,13 @@ class Call:
         self.context = contextvars.copy_context()
         self.context.run(VAR.set, held)
 
-    def count(self, usage: Usage | None) -> None:
-        """Count it, once: at the outermost call."""
+    def count(self, usage: Usage | None, *, cached: bool = False, failed: bool = False) -> None:
+        """Count it, once: at the outermost call. Lock-free."""
         if isinstance(self.above, Inside):
-            self.above.usages.append(usage)
+            if not cached:
+                self.above.usages.append(usage)
+        elif not self.above:
+            tracking.count(self._trackers, self._model, usage, cached=cached, failed=failed)
 
     def failed(self, error: BaseException) -> None:
         """It raised."""
@@ -70,7 +74,7 @@ class Call:
             if usage is not None:
                 self.span.set(usage=usage)
             self.span.fail(error)
-        self.count(usage)
+        self.count(usage, failed=True)
 
     def done(self, reply: Reply, usage: Usage | None) -> None:
         """It returned."""
@@ -82,7 +86,7 @@ class Call:
             except Exception as error:  # noqa: BLE001
                 trouble.note("reading a model's answer", error)
             span.end()
-        self.count(usage)
+        self.count(usage, cached=reply.answer.cached)
 
 
 def _begin(source: Source, prompt: Prompt, stream: bool) -> Span | InertSpan:

@@ -27,13 +27,13 @@ class _Stream:
         """The answer so far; whole once the stream has ended."""
         return self._feed.answer()
 
-    def _count(self) -> bool:
+    def _count(self, *, failed: bool = False) -> bool:
         """Whether this is its end. Lock-free."""
         try:
             self._over.pop()
         except IndexError:
             return False
-        self._call.count(self._call.inside.usage(self._feed.told().usage))
+        self._call.count(self._call.inside.usage(self._feed.told().usage), failed=failed)
         return True
 
     def __del__(self) -> None:
@@ -54,7 +54,7 @@ class LMStream(_Stream):
         try:
             chunk = self._feed.engine.run(self._feed.next(), self._call.context)
         except BaseException:
-            self._count()
+            self._count(failed=True)
             raise
         if chunk is None:
             self._count()
@@ -83,7 +83,7 @@ class LMAsyncStream(_Stream):
         try:
             chunk = await self._feed.engine.arun(self._feed.next(), self._call.context)
         except BaseException:
-            self._count()
+            self._count(failed=True)
             raise
         if chunk is None:
             self._count()
@@ -104,6 +104,9 @@ class LMAsyncStream(_Stream):
 
 class FeedReader:
     """Reads our own chunks for the span (a ``tracing.responses.Reader``)."""
+
+    counted = True
+    """By the stream itself, whether or not it has a span."""
 
     def __init__(self, feed: Feed, inside: Inside) -> None:  # not the call: its context leads back to the span
         self._feed = feed

@@ -23,7 +23,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from tracekeeper.conventions.told import Told
-from tracekeeper.tracing import trouble
+from tracekeeper.tracing import tracking, trouble
 from tracekeeper.tracing.chunks import Chunks
 from tracekeeper.tracing.spans import Span
 from tracekeeper.tracing.streams import asettle_inline, settle_inline
@@ -47,12 +47,13 @@ class Reader(Protocol):
 class Received(Chunks):
     """The chunks of a response, and what their reader makes of them when the span ends."""
 
-    __slots__ = ("_says_all", "reader")
+    __slots__ = ("_says_all", "_trackers", "reader")
 
     def __init__(self, span: Span, reader: Reader, says_all: bool = True) -> None:
         super().__init__(span)
         self.reader = reader
         self._says_all = says_all
+        self._trackers = () if getattr(reader, "counted", False) or span.kind != "llm" else tracking.active()
 
     def take(self, chunk: Any) -> None:
         """One more chunk. Never raises an ``Exception``."""
@@ -85,7 +86,9 @@ class Received(Chunks):
         span = self._span
         late = span.later()
         changes = late.changes
-        usage = completed(read_usage(told.usage), span.start.input, text, scale)
+        reported = read_usage(told.usage)
+        tracking.count(self._trackers, told.model, reported)
+        usage = completed(reported, span.start.input, text, scale)
         if usage is not None:
             changes["usage"] = usage
         if told.model:
