@@ -12,6 +12,7 @@ NAMES = {
     "traced_call": "what a traced call costs its caller, beside the peers",
     "stream": "what a streamed chunk costs",
     "clients": "what tracing adds to a model client's call and to its streams' chunks, beside the peers",
+    "lm": "what a call by tk.LM costs beside the bare SDK and LiteLLM, and one that the cache answers",
     "ingest": "stored spans a second, beside a bulk insert of the same rows",
     "scoring": "scored records a second, call end to visible score, twenty records that wait",
     "workers": "claimed scores a second: one worker and two, claims alone",

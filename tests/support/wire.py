@@ -56,7 +56,7 @@ class WireServer(ThreadingHTTPServer):
         self.let_go = threading.Event()
         self.pace = threading.Semaphore(0)
         self.script: deque[dict[str, Any]] = deque()
-        """What the next requests are answered with, whatever they ask: `text`, or `status` with `headers`."""
+        """What the next requests are answered with: a `text`, `calls` of a tool, or a `status` with `headers`."""
         self.gone = threading.Semaphore(0)
         """Released when a client is found to have closed its connection."""
         self.requests: list[dict[str, Any]] = []
@@ -102,6 +102,9 @@ class _Handler(BaseHTTPRequestHandler):
         said = self.server.script.popleft() if self.server.script else {}
         if "status" in said:
             self._json(said["status"], {"error": {"type": "scripted", "message": "as told"}}, said.get("headers"))
+            return
+        if "calls" in said:
+            self._json(200, _format(self.path).whole("tools", body))
             return
         if "text" in said:
             self._json(200, _format(self.path).whole("full", body, said["text"]))

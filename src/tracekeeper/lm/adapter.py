@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import inspect
 import os
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
@@ -64,16 +63,6 @@ def loaded(library: str, extra: str, what: str) -> Any:
         return importlib.import_module(library)
     except ImportError as error:
         raise MissingExtraError(f"{what} needs {library}: pip install 'tracekeeper[{extra}]'") from error
-
-
-def fitted(create: Any, options: dict[str, Any]) -> dict[str, Any]:
-    """The arguments that a client's function has; what it does not know goes into the request's body as it is."""
-    known = inspect.signature(create).parameters
-    body = {name: value for name, value in options.items() if name not in known}
-    if not body:
-        return options
-    given = {name: value for name, value in options.items() if name in known}
-    return {**given, "extra_body": {**body, **(options.get("extra_body") or {})}}
 
 
 def key_of(provider: Provider, given: str | None) -> str:

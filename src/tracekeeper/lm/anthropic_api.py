@@ -11,7 +11,7 @@ from typing import Any, cast
 from tracekeeper.conventions import anthropic_messages
 from tracekeeper.conventions.told import Told
 from tracekeeper.lm import images
-from tracekeeper.lm.adapter import fitted, key_of, loaded, need
+from tracekeeper.lm.adapter import key_of, loaded, need
 from tracekeeper.lm.clients import Clients
 from tracekeeper.lm.engine import HTTP
 from tracekeeper.lm.prompt import Prompt
@@ -63,13 +63,16 @@ class AnthropicAdapter:
     async def call(self, options: dict[str, Any], timeouts: Timeouts) -> Told:
         """A whole message."""
         create = self._clients.get().messages.create
-        return anthropic_messages.answer(await create(**fitted(create, options), timeout=_timeout(timeouts)))
+        return anthropic_messages.answer(
+            await create(**self._clients.fitted(create, options), timeout=_timeout(timeouts))
+        )
 
     async def stream(self, options: dict[str, Any], timeouts: Timeouts) -> AsyncIterator[Any]:
         """The events of one."""
         create = self._clients.get().messages.create
         return cast(
-            "AsyncIterator[Any]", await create(**fitted(create, options), stream=True, timeout=_timeout(timeouts))
+            "AsyncIterator[Any]",
+            await create(**self._clients.fitted(create, options), stream=True, timeout=_timeout(timeouts)),
         )
 
     def reader(self) -> anthropic_messages.MessagesReader:

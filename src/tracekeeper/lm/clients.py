@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import threading
 import weakref
@@ -23,6 +24,7 @@ class Clients:
         self._make = make
         self._making = threading.Lock()
         self._made: dict[int, Any] = {}
+        self._known: frozenset[str] | None = None
 
     def prepare(self) -> None:
         """Have one. In the caller's thread: it imports the library and reads certificates."""
@@ -37,6 +39,17 @@ class Clients:
     def get(self) -> Any:
         """The one for the loop that runs this."""
         return self._made[self._engine.generation]
+
+    def fitted(self, create: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
+        """The arguments that the client's function has; what it does not know goes into the request's body as it is."""
+        if self._known is None:
+            self._known = frozenset(inspect.signature(create).parameters)  # a millisecond: once
+        known = self._known
+        body = {name: value for name, value in options.items() if name not in known}
+        if not body:
+            return options
+        given = {name: value for name, value in options.items() if name in known}
+        return {**given, "extra_body": {**body, **(options.get("extra_body") or {})}}
 
 
 def _let_go(engine: Engine, generation: int, client: Any) -> None:

@@ -136,14 +136,23 @@ class Feed:
         await self._let_go()
 
     async def _let_go(self) -> None:
-        """Close the library's stream, and with it the connection; its own errors matter to nobody here."""
-        stream, self._stream, self._steps = self._stream, None, None
-        close = getattr(stream, "close", None) or getattr(stream, "aclose", None)
-        if close is None:
-            return
-        try:
-            closing = close()
-            if asyncio.iscoroutine(closing) or hasattr(closing, "__await__"):
-                await asyncio.shield(asyncio.ensure_future(closing))
-        except Exception as error:  # noqa: BLE001
-            _log.debug("tracekeeper: closing a stream of %s: %r", self.source.name, error)
+        """Close the library's stream, and with it the connection; its own errors matter to nobody here.
+
+        The generators inside go first, from the outer one on. The libraries' streams and their generators hold each
+        other; left to the collector they would be closed from whichever thread it runs in, while this loop is at it.
+        """
+        stream, steps, self._stream, self._steps = self._stream, self._steps, None, None
+        for part in (steps, getattr(stream, "_iterator", None), stream):
+            close = getattr(part, "aclose", None) or getattr(part, "close", None)
+            if close is None:
+                continue
+            try:
+                closing = close()
+                if hasattr(closing, "__await__"):
+                    await asyncio.shield(asyncio.ensure_future(_wait(closing)))
+            except Exception as error:  # noqa: BLE001
+                _log.debug("tracekeeper: closing a stream of %s: %r", self.source.name, error)
+
+
+async def _wait(closing: Any) -> None:
+    await closing

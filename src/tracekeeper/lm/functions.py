@@ -124,15 +124,18 @@ async def _one(piece: Any) -> AsyncIterator[Any]:
 
 
 async def _pieces(result: Any, timeouts: Timeouts) -> AsyncIterator[Any]:
-    if hasattr(result, "__aiter__"):
-        async for piece in result:
-            yield piece
-        return
-    while True:
-        piece = await _run(partial(next, result, _END), timeouts)
-        if piece is _END:
+    try:
+        if hasattr(result, "__aiter__"):
+            async for piece in result:
+                yield piece
             return
-        yield piece
+        while (piece := await _run(partial(next, result, _END), timeouts)) is not _END:
+            yield piece
+    finally:  # left early: the function's own `finally` runs now
+        if hasattr(result, "aclose"):
+            await result.aclose()
+        elif hasattr(result, "close"):
+            await _run(result.close, timeouts)
 
 
 async def _run(call: Callable[[], Any], timeouts: Timeouts) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from tracekeeper.conventions import openai_chat
 from tracekeeper.conventions.told import Told
-from tracekeeper.lm.adapter import fitted, key_of, loaded, need
+from tracekeeper.lm.adapter import key_of, loaded, need
 from tracekeeper.lm.clients import Clients
 from tracekeeper.lm.engine import HTTP
 from tracekeeper.lm.prompt import Prompt
@@ -52,14 +52,15 @@ class OpenAIAdapter:
     async def call(self, options: dict[str, Any], timeouts: Timeouts) -> Told:
         """A whole completion."""
         create = self._clients.get().chat.completions.create
-        return openai_chat.answer(await create(**fitted(create, options), timeout=_timeout(timeouts)))
+        return openai_chat.answer(await create(**self._clients.fitted(create, options), timeout=_timeout(timeouts)))
 
     async def stream(self, options: dict[str, Any], timeouts: Timeouts) -> AsyncIterator[Any]:
         """The chunks of one; the last has the usage."""
         create = self._clients.get().chat.completions.create
         options = {"stream_options": {"include_usage": True}, **options}
         return cast(
-            "AsyncIterator[Any]", await create(**fitted(create, options), stream=True, timeout=_timeout(timeouts))
+            "AsyncIterator[Any]",
+            await create(**self._clients.fitted(create, options), stream=True, timeout=_timeout(timeouts)),
         )
 
     def reader(self) -> openai_chat.ChatReader:

@@ -209,6 +209,29 @@ def test_an_async_stream_ends_as_it_ends(provider: str, lm: Making, server: Wire
     }
 
 
+def test_a_function_that_streams_is_closed_where_it_is_left() -> None:
+    closed = [threading.Event(), threading.Event()]
+
+    def words(prompt: str) -> Any:
+        try:
+            yield from TEXT.split()
+        finally:
+            closed[0].set()
+
+    async def awords(prompt: str) -> Any:
+        try:
+            for word in TEXT.split():
+                yield word
+        finally:
+            closed[1].set()
+
+    with tk.LM(words).stream("Hello") as stream:
+        next(stream)
+    for _ in tk.LM(awords).stream("Hello"):
+        break
+    assert all(one.wait(SOON) for one in closed)
+
+
 def test_a_stream_that_the_server_cuts_says_so(lm: Making, server: WireServer, keeper: object) -> None:
     stream = lm("openai/cut").stream("Hello")
     assert "".join(map(str, stream)) == SO_FAR
