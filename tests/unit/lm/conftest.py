@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,6 +17,7 @@ os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # it would ask th
 LITELLM = pytest.param(
     "litellm/openai",
     marks=[
+        pytest.mark.skipif(importlib.util.find_spec("litellm") is None, reason="a lean environment has none"),
         pytest.mark.slow,  # its import takes seconds
         pytest.mark.filterwarnings("ignore::ResourceWarning"),
         pytest.mark.filterwarnings("ignore::DeprecationWarning"),
