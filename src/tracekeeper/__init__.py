@@ -15,6 +15,10 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from tracekeeper import metrics, testing
+    from tracekeeper.concurrency import Outcome
+    from tracekeeper.concurrency.bridges import asyncify, run_sync, syncify
+    from tracekeeper.concurrency.maps import Parallel, aparallel_map, parallel_map
+    from tracekeeper.concurrency.pools import ThreadPoolExecutor
     from tracekeeper.configuration import Settings, configure, context, settings
     from tracekeeper.integrations import Instrumented, instrument, instrumented, uninstrument
     from tracekeeper.judging import Metric, metric, select
@@ -63,6 +67,10 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
+    "tracekeeper.concurrency": ("Outcome",),
+    "tracekeeper.concurrency.bridges": ("asyncify", "run_sync", "syncify"),
+    "tracekeeper.concurrency.maps": ("Parallel", "aparallel_map", "parallel_map"),
+    "tracekeeper.concurrency.pools": ("ThreadPoolExecutor",),
     "tracekeeper.configuration": ("Settings", "configure", "context", "settings"),
     "tracekeeper.integrations": ("Instrumented", "instrument", "instrumented", "uninstrument"),
     "tracekeeper.judging": ("Metric", "metric", "select"),
@@ -123,7 +131,6 @@ _MODULES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "LM",
     "Alert",
     "Answer",
     "App",
@@ -134,13 +141,16 @@ __all__ = [
     "ImportFileError",
     "Instrumented",
     "JournalError",
+    "LM",
     "LMError",
     "LMTimeoutError",
     "Metric",
     "MetricError",
     "MetricMode",
     "MissingExtraError",
+    "Outcome",
     "OutputError",
+    "Parallel",
     "Price",
     "PromptError",
     "Receipt",
@@ -159,6 +169,7 @@ __all__ = [
     "SpanStatus",
     "StoreError",
     "Table",
+    "ThreadPoolExecutor",
     "Timeouts",
     "ToolCall",
     "TracekeeperError",
@@ -167,8 +178,10 @@ __all__ = [
     "UsageTotal",
     "alert",
     "alerts",
+    "aparallel_map",
     "app",
     "as_completed",
+    "asyncify",
     "configure",
     "context",
     "current_span",
@@ -182,6 +195,7 @@ __all__ = [
     "metrics",
     "on_error",
     "on_score",
+    "parallel_map",
     "propagate",
     "recording",
     "records",
@@ -189,12 +203,14 @@ __all__ = [
     "rescore",
     "rule",
     "rules",
+    "run_sync",
     "score",
     "select",
     "set_price",
     "settings",
     "shutdown",
     "span",
+    "syncify",
     "testing",
     "trace",
     "track_usage",

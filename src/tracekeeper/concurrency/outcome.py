@@ -27,7 +27,8 @@ class Outcome(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     seconds:
         Duration of its last attempt; 0.0 when it never began.
     attempts:
-        How often it began: more than 1 only for a restartable call whose event loop was blocked by another one.
+        How often it began: more than 1 only where retries were asked for, and for a restartable call whose event loop
+        was blocked by another one.
     interruptions:
         One sentence for each attempt before the last: why it was started again.
     index:

@@ -7,7 +7,8 @@ should it come back after all it is an ordinary worker again.
 
 *A loop* that does not answer for a second is abandoned together with the call whose step is running on it: that one
 keeps its own deadline. Calls that had not begun move to a new loop. Of those that had, the restartable ones begin again
-there (``interruptions`` says why); the others, which must not be run twice, end ``timed_out`` and name the blocker. A
+there (``interruptions`` says why); the others, which must not be run twice, end ``timed_out`` and name the blocker,
+unless they chose to stay there for as long as it takes. A
 restartable call whose deadline comes while the loop is silent, before the second is over, leaves it too: the time was
 not its own.
 """
@@ -155,6 +156,8 @@ class Rescue:
                 continue
             if task.settled or task.coroutine is not coroutine:
                 loop.call_soon(coroutine.cancel)
+            elif task.stays:
+                continue  # it goes on there if the blocker comes back, and ends at its own deadline if not
             elif task.restartable and self._restarts_left(task):
                 self._restart(task, loop, blame)
             else:

@@ -108,6 +108,7 @@ class Runner:
         restartable: bool = False,
         start_within: float | None = None,
         asynchronous: bool | None = None,
+        stays: bool = False,
     ) -> Task:
         """Run ``call`` and give its outcome to ``done``. Returns at once; takes no lock.
 
@@ -129,6 +130,9 @@ class Runner:
             Seconds after which it is an ``error`` if it could not begin; ``None``: it waits for as long as it takes.
         asynchronous:
             Whether it belongs on an event loop from the start; default: as ``is_async`` tells.
+        stays:
+            When another call blocks the event loop that it is on, it waits there until that one is through or its own
+            deadline comes. Without it, and not ``restartable``, it ends ``timed_out`` then.
 
         Raises
         ------
@@ -146,6 +150,7 @@ class Runner:
             context=contextvars.copy_context() if context is None else context,
             restartable=restartable,
             asynchronous=is_async(call) if asynchronous is None else asynchronous,
+            stays=stays,
         )
         self._watchdog.ensure_ticking()  # first: when there can be no watchdog, nothing has been accepted
         self._waiting.append(task)
@@ -243,6 +248,10 @@ class Runner:
         """Coroutines that timed out and did not end when they were cancelled."""
         return len(self._rescue.stuck)
 
+    def has_loop(self, loop: Any) -> bool:
+        """Whether an asyncio loop is one of its own."""
+        return any(each.loop is loop for each in self._rescue.all())
+
     def load(self) -> tuple[int, int]:
         """Calls that run, and calls that wait to begin."""
         return self._active, len(self._waiting)
@@ -304,9 +313,12 @@ class Runner:
 
     def exhausted(self) -> bool:
         """Whether too much is held by calls that did not come back, so that no other may begin."""
+        return self.held() >= self.abandoned_limit
+
+    def held(self) -> int:
+        """Threads that are held by calls which do not come back, loops among them, coroutines in proportion."""
         rescue = self._rescue
-        held = len(rescue.threads) + len(rescue.lost) + len(rescue.stuck) // COROUTINES_PER_THREAD
-        return held >= self.abandoned_limit
+        return len(rescue.threads) + len(rescue.lost) + len(rescue.stuck) // COROUTINES_PER_THREAD
 
     def wake(self) -> None:
         """Something that was held came back."""

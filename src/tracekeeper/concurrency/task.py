@@ -42,6 +42,7 @@ class Task:
         "start_timer",
         "started",
         "started_at",
+        "stays",
         "timeout",
         "timer",
     )
@@ -57,6 +58,7 @@ class Task:
         context: contextvars.Context,
         restartable: bool,
         asynchronous: bool,
+        stays: bool = False,
     ) -> None:
         self.runner = runner
         self.call: Callable[[], Any] | None = call
@@ -65,6 +67,7 @@ class Task:
         self.name = name
         self.context: contextvars.Context | None = context
         self.restartable = restartable
+        self.stays = stays
         self.asynchronous = asynchronous
         self.attempt = 0
         self.admitted = False  # it holds one of the runner's places, from admission until it is settled

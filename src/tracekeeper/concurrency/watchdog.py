@@ -72,7 +72,7 @@ class Watchdog:
         self._signalled = False
         self._woken_at = time.monotonic()
         self._until = _NEVER  # the thread sleeps until then; +inf: it is awake, or asleep without end, or not started
-        self._watched: tuple[Watched, ...] = ()
+        self._watched: dict[Watched, None] = {}  # its operations are atomic: runners come and go in any thread
         self._start: list[None] = [None]  # popped by the one that starts the thread
         self._checked_at = 0  # size after the last compaction: the next comes when the heap has doubled (linear cost)
 
@@ -90,12 +90,11 @@ class Watchdog:
 
     def watch(self, watched: Watched) -> None:
         """Call its ``tick`` while it is busy."""
-        if watched not in self._watched:
-            self._watched = (*self._watched, watched)
+        self._watched[watched] = None
 
     def unwatch(self, watched: Watched) -> None:
         """Forget it."""
-        self._watched = tuple(other for other in self._watched if other is not watched)
+        self._watched.pop(watched, None)
 
     def wake(self) -> None:
         """Look at everything now. Lock-free; starts the thread if need be."""
@@ -170,7 +169,7 @@ class Watchdog:
             if action is not None:
                 self._guard(action)
         self._compact()
-        for watched in self._watched:
+        for watched in self._watched.copy():
             if watched.busy():
                 self._guard(lambda watched=watched: watched.tick(now))  # type: ignore[misc]
 
@@ -184,7 +183,7 @@ class Watchdog:
 
     def _next(self) -> float:
         first = self._heap[0][0] if self._heap else _NEVER
-        if any(watched.busy() for watched in self._watched):
+        if any(watched.busy() for watched in self._watched.copy()):
             first = min(first, self.now() + TICK)
         return first
 

@@ -3,7 +3,7 @@
 from tracekeeper.judging import selectors as select
 from tracekeeper.judging.annotations import return_annotation
 from tracekeeper.judging.metric import Metric, as_metrics, metric
-from tracekeeper.judging.options import MetricOptions, back_off
+from tracekeeper.judging.options import MetricOptions
 from tracekeeper.judging.picking import Selector
 from tracekeeper.judging.resolving import resolve, restore
 from tracekeeper.judging.results import scores
@@ -18,7 +18,6 @@ __all__ = [
     "Selector",
     "SpanView",
     "as_metrics",
-    "back_off",
     "bind_task",
     "check_task",
     "metric",

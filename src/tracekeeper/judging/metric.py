@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Self, Unpack, overload
 import msgspec
 
 from tracekeeper.concurrency import is_async
+from tracekeeper.concurrency.pauses import back_off
 from tracekeeper.journal.frames import Definition
 from tracekeeper.judging import binding, results
 from tracekeeper.judging.annotations import may_have_field
@@ -25,7 +26,7 @@ from tracekeeper.judging.fingerprint import digest, fingerprint
 from tracekeeper.judging.fingerprint import parameters as plain_parameters
 from tracekeeper.judging.importing import import_path, load
 from tracekeeper.judging.isolation import check_isolation, check_pickled
-from tracekeeper.judging.options import DEFAULTS, Direction, Isolation, MetricOptions, back_off, checked
+from tracekeeper.judging.options import DEFAULTS, Direction, Isolation, MetricOptions, checked
 from tracekeeper.judging.picking import Selector
 from tracekeeper.judging.results import Range
 from tracekeeper.judging.view import CannotBind, RecordView

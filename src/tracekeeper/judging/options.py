@@ -64,11 +64,6 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-def back_off(retry: int) -> float:
-    """Seconds to pause before the ``retry``-th retry (1 is the first): 0.25, 0.5, 1, … at most 8."""
-    return float(min(8.0, 0.25 * 2 ** min(retry - 1, 10)))
-
-
 def checked(where: str, options: dict[str, Any]) -> dict[str, Any]:
     """The options in their final form.
 

@@ -18,8 +18,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tracekeeper.concurrency import Outcome
+from tracekeeper.concurrency.pauses import back_off
 from tracekeeper.configuration.settings import base_settings
-from tracekeeper.judging import back_off
 from tracekeeper.scoring import draining, evaluations, isolated, watching
 from tracekeeper.scoring.attempts import call_of
 from tracekeeper.scoring.backlog import Backlog

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tracekeeper.judging import Metric, as_metrics, back_off, metric, select
+from tracekeeper.concurrency.pauses import back_off
+from tracekeeper.judging import Metric, as_metrics, metric, select
 from tracekeeper.types import MetricError, MetricMode, ScoreSource
 
 
