@@ -24,6 +24,7 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
+from tracekeeper.concurrency.interrupts import get
 from tracekeeper.concurrency.loops import discard
 from tracekeeper.concurrency.outcome import Outcome
 from tracekeeper.concurrency.runner import Runner
@@ -222,7 +223,7 @@ def _wait(call: Callable[[], Any], timeout: float | None, name: str) -> Any:
         stays=True,
     )
     try:
-        outcome = arrived.get()
+        outcome = get(arrived)
     except BaseException:  # Ctrl-C
         task.cancel("the caller was interrupted")
         raise

@@ -1,24 +1,41 @@
 """Ctrl-C while maps run: the first stops them and keeps what is finished, the second is a ``KeyboardInterrupt``.
 
 A ``KeyboardInterrupt`` may come between any two instructions of the main thread, also between those that keep a map's
-books. So while a map runs in the main thread its own handler takes the place of Python's (or of asyncio's, which
-``asyncio.run`` installs); a handler that the program installed is left alone. It only leaves a note, and the maps of
-all threads read it.
+books. So while a map runs in the main thread its own handler lies above what was there: Python's, the one of
+``asyncio.run``, or the program's own, which is called as before. Where that raises ``KeyboardInterrupt`` for the first
+time, ours leaves a note instead, and the maps of all threads read it.
 
 A map in another thread, with none in the main thread, cannot have a handler: Python installs them from the main thread
 alone. There the ``KeyboardInterrupt`` ends the main thread, and the interpreter then waits for the others. At that
-moment their maps are stopped, so that it does not wait for long.
+moment their maps are stopped, so that it does not wait for long. A thread whose ``join`` was interrupted counts as
+ended on Python 3.11, and the interpreter would not wait for it at all: these threads have ``LAST`` seconds to use what
+is finished.
+
+Waiting needs care as well. A signal that comes while the main thread lets go of the interpreter lock, on its way into
+a wait, only leaves a mark, and CPython looks at marks when the wait is over, which may be never. So the main thread
+never waits for longer than ``LOOK`` without looking.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import queue
 import signal
 import sys
 import threading
+import time
+import weakref
 from types import FrameType, TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+
+LOOK = 0.2
+"""Seconds after which the main thread looks whether a signal came as it began to wait."""
+
+LAST = 1.5
+"""Seconds that threads with a map have after Ctrl-C ended the main thread."""
 
 
 class Interruptible(Protocol):
@@ -35,11 +52,23 @@ class Interruptible(Protocol):
         ...
 
 
-_maps: dict[Interruptible, None] = {}
+_maps: dict[Interruptible, threading.Event | None] = {}
+"""All that run. In threads that the interpreter waits for, with what is set when the thread ends."""
 _in_main: dict[Interruptible, None] = {}
 _previous: Any = None
 _following_the_end = False
 _ended = False
+
+
+def get(source: queue.SimpleQueue[T]) -> T:
+    """``source.get()``, which Ctrl-C always reaches in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        return source.get()
+    while True:
+        try:
+            return source.get(timeout=LOOK)
+        except queue.Empty:
+            continue  # a handler has run, if there was a mark
 
 
 class Interrupting:
@@ -55,11 +84,12 @@ class Interrupting:
         self._map = interruptible
 
     def __enter__(self) -> None:
-        _maps[self._map] = None
-        if threading.current_thread() is threading.main_thread():
-            _in_main[self._map] = None
+        thread = threading.current_thread()
+        if thread is threading.main_thread():
+            _maps[self._map] = _in_main[self._map] = None
             _install()
         else:
+            _maps[self._map] = None if thread.daemon else _end_of_thread()
             _follow_the_end()
             if _ended:
                 self._map.interrupt()
@@ -78,7 +108,9 @@ def _install() -> None:
     global _previous
     try:
         present = signal.getsignal(signal.SIGINT)
-        if present is signal.default_int_handler or _is_of_asyncio(present):
+        # What asyncio's `add_signal_handler` puts there stands for a callback of the loop, and is left alone.
+        of_asyncio = getattr(present, "__module__", "") in ("asyncio.unix_events", "asyncio.windows_events")
+        if callable(present) and present is not _on_ctrl_c and not of_asyncio:
             signal.signal(signal.SIGINT, _on_ctrl_c)
             _previous = present
     except ValueError:  # a subinterpreter: its main thread is not the one that signals reach
@@ -92,21 +124,27 @@ def _put_back() -> None:
         _previous = None
 
 
-def _is_of_asyncio(handler: Any) -> bool:
+def _is_of_asyncio_run(handler: Any) -> bool:
     method = getattr(getattr(handler, "func", None), "__func__", None)
     return method is not None and method is getattr(asyncio.Runner, "_on_sigint", None)
 
 
 def _on_ctrl_c(number: int, frame: FrameType | None) -> None:
-    if not all(each.interrupted for each in _in_main):
+    first = not all(each.interrupted for each in _in_main)
+    if first and _is_of_asyncio_run(_previous):  # it would cancel the main task
         for each in _maps.copy():
             each.interrupt()
         return
-    for each in _maps.copy():
-        if each not in _in_main:
-            each.abort()
-    if callable(_previous):
-        _previous(number, frame)  # raises, or cancels the main task
+    try:
+        _previous(number, frame)
+    except KeyboardInterrupt:
+        for each in _maps.copy():
+            if first:
+                each.interrupt()
+            elif each not in _in_main:
+                each.abort()
+        if not first:
+            raise
 
 
 def _follow_the_end() -> None:
@@ -129,8 +167,35 @@ def _main_thread_ended() -> None:
     error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
     if isinstance(error, KeyboardInterrupt):
         _ended = True
-        for each in _maps.copy():
+        stopped = _maps.copy()
+        for each in stopped:
             each.interrupt()
+        deadline = time.monotonic() + LAST
+        for end in stopped.values():
+            if end is not None:
+                end.wait(max(0.0, deadline - time.monotonic()))
+
+
+class _Here(threading.local):
+    """Lives as long as its thread."""
+
+    end: threading.Event | None = None
+
+
+class _Token:
+    """Dies with the thread that holds it."""
+
+
+_here = _Here()
+
+
+def _end_of_thread() -> threading.Event:
+    """What is set when this thread ends."""
+    if _here.end is None:
+        token, end = _Token(), threading.Event()
+        weakref.finalize(token, end.set).atexit = False
+        _here.end, _here.token = end, token  # type: ignore[attr-defined]
+    return _here.end
 
 
 def _after_fork_in_child() -> None:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import queue
+import threading
 from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping, Sized
 from functools import partial
 from typing import Any, TypeVar, overload
 
-from tracekeeper.concurrency.interrupts import Interrupting
+from tracekeeper.concurrency.interrupts import LOOK, Interrupting, get
 from tracekeeper.concurrency.mapping import Call, Event, Map
 from tracekeeper.concurrency.outcome import Outcome
 from tracekeeper.concurrency.progress import Progress
@@ -241,7 +242,7 @@ class Parallel:
             with Interrupting(state):
                 state.fill()
                 while not state.finished:
-                    for event in _waited_for(events, state):
+                    for event in _waited_for(events):
                         outcome = state.take(event)
                         if outcome is not None:
                             told.sync(outcome)
@@ -291,6 +292,7 @@ class _AsyncEvents:
         self._loop = loop
         self._wake = asyncio.Event()
         self._signalled = False
+        self._looks = threading.current_thread() is threading.main_thread()
 
     def put(self, event: Event) -> None:
         self.there.append(event)
@@ -302,21 +304,18 @@ class _AsyncEvents:
                 logger.debug("tracekeeper: the loop of a map was closed before its last outcome came")
 
     async def come(self) -> None:
+        # A signal that came as the loop went to sleep is seen when it wakes (see `interrupts.py`).
+        look = self._loop.call_later(LOOK, self._wake.set) if self._looks else None
         await self._wake.wait()
+        if look is not None:
+            look.cancel()
         self._wake.clear()
         self._signalled = False  # before the caller looks: what is put from here on wakes it again
 
 
-def _waited_for(events: queue.SimpleQueue[Event], state: Map) -> Iterator[Event]:
+def _waited_for(events: queue.SimpleQueue[Event]) -> Iterator[Event]:
     """Waits for one event and gives all that are there."""
-    try:
-        first = events.get()
-    except KeyboardInterrupt:  # of a handler that the program installed itself
-        if state.interrupted:
-            raise
-        state.interrupt()
-        first = events.get()
-    yield first
+    yield get(events)
     while True:
         try:
             yield events.get_nowait()

@@ -498,10 +498,10 @@ def test_threads_that_never_come_back_are_capped_and_the_rest_says_so(
     reason = outcomes[-1].reason or ""
     assert {outcome.reason for outcome in outcomes[hung:]} == {reason}
     assert f"{hung} threads and 0 event loops are held by calls that do not return (the limit is 3)" in reason
-    [late] = tk.parallel_map(abs, [1], timeout=0.2)
+    [late] = tk.parallel_map(abs, [1], concurrency=3, timeout=0.2)
     assert late.status == "error", "the limit is the process's, not the map's"
     gate.set()
-    _until(lambda: tk.parallel_map(abs, [1], timeout=1)[0].ok)
+    _until(lambda: tk.parallel_map(abs, [1], concurrency=3, timeout=1)[0].ok)
 
 
 def test_items_and_results_are_let_go() -> None:
