@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -114,3 +114,58 @@ def test_a_span_that_is_ended_by_hand_is_current_until_its_block_or_call_is_left
 
     asyncio.run(main())
     assert len(tk.records()) == 4, "none of them is below another"
+
+
+def test_interleaved_streams_hold_contexts_of_their_own_and_leak_them_nowhere(keeper: object) -> None:
+    """Both kinds of generators, closed early, failing and driven from another task and thread."""
+
+    @tk.trace
+    def stream(tag: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+        yield tag, tk.settings().tags
+        with tk.context(tags=[tag]):
+            for _ in range(3):
+                yield tag, tk.settings().tags
+        yield tag, tk.settings().tags
+
+    def seen(step: tuple[str, tuple[str, ...]]) -> tuple[str, ...]:
+        return step[1]
+
+    left, right = stream("l"), stream("r")
+    with tk.context(tags=["mine"]):
+        assert [seen(next(left)), seen(next(right))] == [("mine",)] * 2
+        for _ in range(2):
+            assert seen(next(left))[-1:] == ("l",)
+            assert seen(next(right))[-1:] == ("r",)
+            assert tk.settings().tags == ("mine",)
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(lambda: (seen(next(left))[-1], tk.settings().tags)).result() == ("l", ())
+        assert seen(next(left)) == ("mine",), "its block is left"
+        assert tk.settings().tags == ("mine",)
+        right.close()  # type: ignore[attr-defined]
+        assert tk.settings().tags == ("mine",)
+        with pytest.raises(StopIteration):
+            next(left)
+        assert tk.settings().tags == ("mine",)
+    assert tk.settings().tags == ()
+
+    @tk.trace
+    async def fails() -> AsyncIterator[tuple[str, ...]]:
+        with tk.context(tags=["f"]):
+            yield tk.settings().tags
+            raise ValueError("in the middle")
+
+    async def main() -> None:
+        async with tk.context(tags=["task"]):
+            failing = fails()
+            assert (await anext(failing))[-1] == "f"
+            assert tk.settings().tags == ("task",)
+            with pytest.raises(ValueError, match="in the middle"):
+                await asyncio.create_task(_next(failing))
+            with pytest.raises(StopAsyncIteration):
+                await anext(failing)
+            assert tk.settings().tags == ("task",)
+
+    async def _next(stream: AsyncIterator[tuple[str, ...]]) -> tuple[str, ...]:
+        return await anext(stream)
+
+    asyncio.run(main())

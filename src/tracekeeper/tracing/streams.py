@@ -7,7 +7,8 @@ an object runs when its last reference goes, needs no loop, and takes no lock. S
 Invariants
 ----------
 - The span is current only inside a step, never across a ``yield``: what the consumer does between two chunks belongs to
-  the consumer's span. What the generator itself made current is put back at its next step.
+  the consumer's span. What the generator itself made current is put back at its next step. The same holds for settings
+  that it overrides: ``with tk.context(…)`` around a ``yield`` reaches neither the consumer nor another stream.
 - The inner generator is closed by whoever would have closed it; this only watches.
 - The registry of open spans holds the span, never these objects, or they would never be finalised.
 """
@@ -16,17 +17,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from tracekeeper.configuration.settings import overrides_variable as SETTINGS
 from tracekeeper.tracing import documents, trouble
 from tracekeeper.tracing.chunks import Chunks
 from tracekeeper.tracing.context import VAR, containing, leave, restore
 from tracekeeper.tracing.spans import Span
 from tracekeeper.types import SpanStatus
 
+_CONSUMERS: Any = object()
+"""A stream has no settings of its own: it sees its consumer's."""
+
 
 class _Stream:
     """What both kinds share: the inner stream, its span, and the context of its steps (``None`` once it has ended)."""
 
-    __slots__ = ("__weakref__", "_busy", "_chunks", "_context", "_inner", "_span")
+    __slots__ = ("__weakref__", "_busy", "_chunks", "_context", "_inner", "_settings", "_span")
 
     def __init__(self, span: Span, inner: Any) -> None:
         self._inner = inner
@@ -35,6 +40,23 @@ class _Stream:
         self._chunks = span.chunks = Chunks(span, listed=span.start.kind == "retriever", live=live)
         self._context: Any = containing(span, VAR.get())
         self._busy = False
+        self._settings: Any = _CONSUMERS
+
+    def _enter(self) -> Any:
+        """A step begins: the settings that the stream had after its last one. What its consumer has is returned."""
+        outside = SETTINGS.get()
+        if self._settings is not _CONSUMERS:
+            SETTINGS.set(self._settings)
+        return outside
+
+    def _leave(self, outside: Any) -> None:
+        """A step ends: the consumer's settings again. What the stream overrides is kept for the next one."""
+        inside = SETTINGS.get()
+        if inside is outside:
+            self._settings = _CONSUMERS
+        else:
+            self._settings = inside
+            SETTINGS.set(outside)
 
     def _over(self, error: BaseException) -> bool:
         """A step ended by an exception, so the stream has ended. Whether inline metrics are to be settled now."""
@@ -112,12 +134,15 @@ class TracedIterator(_Stream):
             return next(self._inner)
         nested, self._busy = self._busy, True
         token = VAR.set(self._context)
+        outside = self._enter()
         try:
             chunk = next(self._inner)
         except BaseException as error:
+            self._leave(outside)
             self._step_failed(token, nested, error)
             raise
         self._context = VAR.get()
+        self._leave(outside)
         restore(token)
         self._busy = nested
         self._chunks.add(chunk)
@@ -137,11 +162,14 @@ class TracedIterator(_Stream):
             return self._inner.close()
         nested, self._busy = self._busy, True
         token = VAR.set(self._context)
+        outside = self._enter()
         try:
             value = self._inner.close()
         except BaseException as error:
+            self._leave(outside)
             self._step_failed(token, nested, error)
             raise
+        self._leave(outside)
         restore(token)
         self._busy = nested
         if self._close(SpanStatus.ABANDONED):
@@ -153,12 +181,15 @@ class TracedIterator(_Stream):
             return step(*details)
         nested, self._busy = self._busy, True
         token = VAR.set(self._context)
+        outside = self._enter()
         try:
             chunk = step(*details)
         except BaseException as error:
+            self._leave(outside)
             self._step_failed(token, nested, error)
             raise
         self._context = VAR.get()
+        self._leave(outside)
         restore(token)
         self._busy = nested
         self._chunks.add(chunk)
@@ -186,12 +217,15 @@ class TracedAsyncIterator(_Stream):
         nested, self._busy = self._busy, True
         entered = self._context
         token = VAR.set(entered)
+        outside = self._enter()
         try:
             chunk = await self._inner.__anext__()
         except BaseException as error:
+            self._leave(outside)
             await self._step_failed(token, entered, nested, error)
             raise
         self._context = VAR.get()
+        self._leave(outside)
         leave(token, entered)
         self._busy = nested
         self._chunks.add(chunk)
@@ -213,11 +247,14 @@ class TracedAsyncIterator(_Stream):
         nested, self._busy = self._busy, True
         entered = self._context
         token = VAR.set(entered)
+        outside = self._enter()
         try:
             await self._inner.aclose()
         except BaseException as error:
+            self._leave(outside)
             await self._step_failed(token, entered, nested, error)
             raise
+        self._leave(outside)
         leave(token, entered)
         self._busy = nested
         if self._close(SpanStatus.ABANDONED):
@@ -229,12 +266,15 @@ class TracedAsyncIterator(_Stream):
         nested, self._busy = self._busy, True
         entered = self._context
         token = VAR.set(entered)
+        outside = self._enter()
         try:
             chunk = await step(*details)
         except BaseException as error:
+            self._leave(outside)
             await self._step_failed(token, entered, nested, error)
             raise
         self._context = VAR.get()
+        self._leave(outside)
         leave(token, entered)
         self._busy = nested
         self._chunks.add(chunk)
