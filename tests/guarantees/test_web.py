@@ -119,6 +119,16 @@ def mixing() -> FastAPI:
         await asyncio.to_thread(ask, tag)
         return said(tag)
 
+    @app.get("/asyncified/sync")
+    async def asyncified_sync(tag: str = Depends(sync_yield)) -> Any:
+        await tk.asyncify(ask)(tag)
+        return await tk.asyncify(said)(tag)
+
+    @app.get("/asyncified/async")
+    async def asyncified_async(tag: str = Depends(async_yield)) -> Any:
+        await tk.asyncify(ask)(tag)
+        return await tk.asyncify(said)(tag)
+
     @app.get("/stream/sync")
     async def stream(tag: str = Depends(sync_yield)) -> Any:
         @tk.trace
@@ -132,7 +142,15 @@ def mixing() -> FastAPI:
     return app
 
 
-PATHS = ["/sync/sync", "/async/sync", "/sync/async", "/async/async", "/stream/sync"]
+PATHS = [
+    "/sync/sync",
+    "/async/sync",
+    "/sync/async",
+    "/async/async",
+    "/asyncified/sync",
+    "/asyncified/async",
+    "/stream/sync",
+]
 
 
 @pytest.mark.filterwarnings("default::ResourceWarning")
