@@ -194,7 +194,7 @@ def _end_of_thread() -> threading.Event:
     if _here.end is None:
         token, end = _Token(), threading.Event()
         weakref.finalize(token, end.set).atexit = False
-        _here.end, _here.token = end, token  # type: ignore[attr-defined]
+        _here.end, _here.token = end, token
     return _here.end
 
 
