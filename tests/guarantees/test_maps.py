@@ -116,7 +116,7 @@ def test_the_first_ctrl_c_gives_what_is_finished_and_the_process_exits(how: str,
         code, err = end(process, EXIT)
     assert said.startswith("got 10 ok 990 cancelled of 1000 begun 1"), said
     assert code == 0
-    assert "Ctrl-C: no more items begin, 10 of 1000 are finished" in err
+    assert "Ctrl-C: no more items begin, " in err
 
 
 @pytest.mark.parametrize("how", [how for how in MAPS if how != "in a loop"])

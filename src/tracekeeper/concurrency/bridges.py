@@ -281,7 +281,7 @@ def _result(outcome: Outcome[Any]) -> Any:
 def _seen_as_sync(wrapper: Callable[P, T]) -> Callable[P, T]:
     """Take off what a copied ``__dict__`` and copied annotations say about the function inside."""
     held = vars(wrapper)
-    for mark in ("_is_coroutine", "_is_coroutine_mark"):
+    for mark in ("_is_coroutine", "_is_coroutine_marker"):
         held.pop(mark, None)
     if is_async(wrapper):  # `def fetch() -> Awaitable[int]`
         wrapper.__annotations__ = {name: kind for name, kind in wrapper.__annotations__.items() if name != "return"}

@@ -58,6 +58,14 @@ class MapRunner(Runner):
                     held += theirs
         return held >= self.abandoned_limit
 
+    def settle(self, task: Task, status: OutcomeStatus, **details: Any) -> bool:
+        """Give a call its outcome, on the watchdog's thread too: a map's callback only leaves a note.
+
+        So a map can end when all threads hang and, since the main thread has ended, no more can be started.
+        """
+        details["elsewhere"] = False
+        return super().settle(task, status, **details)
+
     def close(self) -> None:
         """Take no more calls. What is held stays counted."""
         super().close()

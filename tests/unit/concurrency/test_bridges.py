@@ -283,6 +283,7 @@ def test_run_sync_works_in_a_script_in_any_thread_and_inside_running_loops() -> 
 def test_run_sync_inside_run_sync_to_any_depth_waits_for_no_watchdog(monkeypatch: pytest.MonkeyPatch) -> None:
     rescued: list[Any] = []
     monkeypatch.setattr(Rescue, "_move", lambda self, loop: rescued.append(loop))
+
     async def nested(depth: int) -> int:
         await asyncio.sleep(0)
         return 1 + tk.run_sync(nested(depth - 1)) if depth else 0
