@@ -131,6 +131,7 @@ _MODULES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "LM",
     "Alert",
     "Answer",
     "App",
@@ -141,7 +142,6 @@ __all__ = [
     "ImportFileError",
     "Instrumented",
     "JournalError",
-    "LM",
     "LMError",
     "LMTimeoutError",
     "Metric",

@@ -192,7 +192,7 @@ def test_no_more_run_than_asked_and_no_more_are_taken_than_there_is_room_for(doo
         return number
 
     assert len(door(item, items(), concurrency=4)) == 100
-    assert most == 4
+    assert most <= 4
     assert ahead <= 4 + 4 + 4, "places, as many again, and those that end meanwhile"
 
 
