@@ -199,7 +199,9 @@ class Client:
 
 
 @pytest.mark.parametrize(
-    "fn", [double, functools.partial(double), Client(), lambda number: double(number), Client().slow], ids=str
+    "fn",
+    [double, functools.partial(double), Client(), lambda number: double(number), Client().slow],
+    ids=["function", "partial", "object", "lambda", "asyncified"],
 )
 def test_syncify_takes_every_shape_of_async_callable(fn: Any) -> None:
     assert tk.syncify(fn)(21) == 42
