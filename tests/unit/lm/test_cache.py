@@ -169,6 +169,7 @@ for number in range(20):
 """
 
 
+@pytest.mark.slow
 def test_processes_share_it(lm: Making, server: WireServer, tmp_path: Path) -> None:
     arguments = [sys.executable, "-c", WRITER, f"{server.url}/v1", str(tmp_path / "shared"), TEXT]
     several = [subprocess.Popen(arguments) for _ in range(3)]
