@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tracekeeper import configuration
+from tracekeeper.tracing import runtime
 
 FULL = os.environ.get("TRACEKEEPER_COUNTS") == "full"
 """``make guarantees`` runs the repeated tests at their stated counts, ``make test`` in a short, seeded form."""
@@ -32,12 +33,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _clean_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No test reads the settings, the environment or the data directory of another or of the machine."""
+    before = set(runtime.keepers())
     for name in list(os.environ):
         if name.startswith("TRACEKEEPER_") and name != "TRACEKEEPER_COUNTS":
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     configuration.reset()
     yield
+    for left in set(runtime.keepers()) - before:  # of a test that traced without a keeper of its own
+        runtime.discard(left, timeout=5)
     configuration.reset()
 
 

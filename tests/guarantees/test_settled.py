@@ -364,3 +364,18 @@ def test_a_forked_child_judges_its_own_calls_and_leaves_the_parents_to_the_paren
     with tk_in(tmp_path):
         rows = tk.records_and_scores().to_dicts()
         assert [(row["judged.status"], row["ajudged.status"]) for row in rows] == [("scored", "scored")] * 2
+
+
+def test_a_callback_is_called_after_any_number_of_shutdowns(keeper: object) -> None:
+    @tk.app(name="a", version="1", metrics=[tk.metric(lambda output: 1.0, name="one")])
+    def ask(q: str) -> str:
+        return "mild"
+
+    for _ in range(3):
+        with tk.recording() as recording:
+            ask("q")
+        told = threading.Event()
+        recording.get().wait_for_scores(callback=lambda scores, told=told: told.set())
+        assert told.wait(20)
+        tk.shutdown()
+        tk.shutdown()

@@ -9,6 +9,7 @@ for everything, and ends with what there is.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import threading
@@ -295,20 +296,33 @@ class _Dispatcher:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def _run(self) -> None:
-        leaving = False
-        while not leaving:
+        while True:
             patience = max(0.0, self._due[0][0] - time.monotonic()) if self._due else None
             try:
                 got = self._inbox.get(timeout=patience)
             except Empty:
                 self._overdue()
                 continue
-            if got is None:
-                leaving = True
-            else:
+            if got is not None:
                 self._take(*got)
+            elif self._leave():
+                return
+
+    def _leave(self) -> bool:
+        """Call what is left to call. False when something came meanwhile: a shutdown is not the end of the program."""
+        with contextlib.suppress(Empty):
+            while True:
+                got = self._inbox.get_nowait()
+                if got is not None:
+                    self._take(*got)
         for callbacks in list(self._open):
             self._close(callbacks)
+        with self._starting:
+            if self._inbox.qsize():
+                self._inbox.put(None)
+                return False
+            self._thread = None  # whoever adds something from here on starts another
+            return True
 
     def _take(self, callbacks: _Callbacks, record: Record | None) -> None:
         if record is None:
