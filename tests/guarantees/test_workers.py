@@ -80,6 +80,36 @@ def test_a_worker_settles_what_a_killed_app_left(place: Path, scores: Any, proce
     assert {row.value for row in scores().rows("held")} == {1.0}
 
 
+WHILE_IT_LOOKS = """
+import subprocess, sys, threading
+from tracekeeper.types import faults
+
+claimed, looked = threading.Event(), threading.Event()
+
+def claims():
+    claimed.set()
+    looked.wait(10)
+
+def look():
+    if not claimed.is_set():
+        subprocess.run([sys.executable, "asks.py"], check=True)
+        claimed.wait(10)
+
+faults.arm("claims.claimed", claims)
+faults.arm("worker.look", look)
+faults.arm("worker.looked", looked.set)
+"""
+
+
+def test_what_a_worker_claims_while_it_looks_for_more_is_settled_before_it_ends(place: Path, scores: Any) -> None:
+    # Nothing was in hand before that look, and nothing is free any more at it: it was taken for the end once.
+    (place / "asks.py").write_text(f"{workers.APP}\nask = app('demo', [later]); [ask(str(n)) for n in range(8)]\n")
+    (place / "while_it_looks.py").write_text(WHILE_IT_LOOKS)
+    said = workers.once(place, "--import", "while_it_looks")
+    assert said.out.endswith("ends: 8 claimed, 8 scored\n"), said
+    assert scores().statuses() == {"scored": 8}
+
+
 def test_a_worker_that_is_killed_is_replaced_by_another(place: Path, scores: Any, processes: Any) -> None:
     (place / "hold").touch()
     workers.app(place, "ask = app('demo', [waits]); [ask(str(n)) for n in range(6)]")

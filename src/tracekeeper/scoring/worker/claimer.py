@@ -24,6 +24,7 @@ from tracekeeper.scoring.worker.chores import Chores
 from tracekeeper.scoring.worker.claimed import jobs_of
 from tracekeeper.scoring.worker.leases import Leases
 from tracekeeper.scoring.worker.registered import Abilities, AppAbilities, Key
+from tracekeeper.types import faults
 
 if TYPE_CHECKING:
     from tracekeeper.judging import Metric
@@ -241,6 +242,7 @@ class Claimer:
         )
         if not claims:
             return []
+        faults.point("claims.claimed")
         ids = frozenset(claim.score_id for claim in claims)
         if self.closing or self.keeper.journal is None:
             self.leases.give_back(owner, ids)

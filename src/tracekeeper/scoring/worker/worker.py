@@ -12,7 +12,7 @@ from tracekeeper.scoring.engine import engine_for
 from tracekeeper.scoring.worker.abilities import WorkerAbilities
 from tracekeeper.scoring.worker.claimer import WORKER, Claimer
 from tracekeeper.store.errors import StoreLocked
-from tracekeeper.types import ScoreStatus, StoreError
+from tracekeeper.types import ScoreStatus, StoreError, faults
 
 if TYPE_CHECKING:
     from tracekeeper.scoring.worker.beat import Beat
@@ -88,10 +88,12 @@ class Worker:
         """
         claimer = self.claimer
         while True:
-            for beat in (claimer.chores.beat, claimer.beats[0]):
-                _a_turn_of(beat)
+            _a_turn_of(claimer.chores.beat)
+            more = self._more_to_come()
+            # After that look: what is not free any more because a turn under way claimed it is held when this one ends.
+            _a_turn_of(claimer.beats[0])
             busy = self.abilities.loading or claimer.leases.held or claimer.chores.more
-            if claimer.idle_rounds and not busy and not self._more_to_come():
+            if claimer.idle_rounds and not busy and not more:
                 _a_turn_of(claimer.chores.beat)  # says what it cannot compute
                 return
             self.engine.wait(LOOK_WITHIN)
@@ -104,7 +106,9 @@ class Worker:
     def _more_to_come(self) -> bool:
         """Whether scores that could be computed here can only be claimed later."""
         try:
+            faults.point("worker.look")
             rows = self.keeper.store().waiting()
+            faults.point("worker.looked")
         except StoreError:  # asked again in a moment
             return True
         free = [row for row in rows if row.count > row.held]
