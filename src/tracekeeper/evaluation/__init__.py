@@ -1,0 +1,1 @@
+"""Datasets, experiments and what their results say. See ``docs/design/evaluation.md``."""

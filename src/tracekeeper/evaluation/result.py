@@ -1,0 +1,67 @@
+"""What became of one item of an experiment: plain data, from a run that has just ended or from the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from tracekeeper.types import ItemStatus, Score
+
+
+class ItemResult(msgspec.Struct, kw_only=True):
+    """One call of the task with one item.
+
+    Attributes
+    ----------
+    item_id, repeat:
+        Which item, and its which of its calls, 0 for the first.
+    status:
+        ``ok``, ``error``, ``timed_out``, ``cancelled``, ``skipped``; ``pending`` or ``running`` until then.
+    fields, expected, tags, split:
+        The item's.
+    output:
+        What the task returned, as it was captured; ``None`` unless ``ok``.
+    error, reason:
+        The exception as text (``ValueError: …``), and why it did not run or end, in one sentence.
+    seconds:
+        How long the last attempt took; ``None`` while it has not ended.
+    attempts:
+        How often it was tried in this run.
+    cost, input_tokens, output_tokens:
+        Of the record, where spans reported them; else ``None``.
+    trace_id, span_id:
+        Key of its record (lower-case hex), ``""`` when there is none.
+    scores:
+        By name; each has a status.
+
+    Example
+    -------
+    >>> ItemResult(item_id="a", status=ItemStatus.OK, fields={"question": "?"}, output="!").ok
+    True
+    """
+
+    item_id: str
+    repeat: int = 0
+    status: ItemStatus
+    fields: Mapping[str, Any] = {}
+    expected: Any = None
+    tags: tuple[str, ...] = ()
+    split: str = ""
+    output: Any = None
+    error: str | None = None
+    reason: str | None = None
+    seconds: float | None = None
+    attempts: int = 0
+    cost: float | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    trace_id: str = ""
+    span_id: str = ""
+    scores: dict[str, Score] = {}
+
+    @property
+    def ok(self) -> bool:
+        """Whether the task returned."""
+        return self.status is ItemStatus.OK
