@@ -66,6 +66,37 @@ def student_quantile(p: float, degrees: float) -> float:
     return math.sqrt(degrees * (1 - x) / x) if x > 0 else math.inf
 
 
+def student_tail(t: float, degrees: float) -> float:
+    """The probability that a Student's t variable exceeds ``t``.
+
+    Parameters
+    ----------
+    t:
+        Any number.
+    degrees:
+        Degrees of freedom, above 0.
+
+    Raises
+    ------
+    ValueError
+        When ``t`` is NaN or ``degrees`` not above 0.
+
+    Example
+    -------
+    >>> round(student_tail(2.2281, 10), 4)
+    0.025
+    """
+    if not degrees > 0:
+        raise ValueError(f"degrees of freedom must be above 0, not {degrees}")
+    if math.isnan(t):
+        raise ValueError("t must be a number")
+    if t < 0:
+        return 1 - student_tail(-t, degrees)
+    if degrees >= LARGE:
+        return math.erfc(t / math.sqrt(2)) / 2
+    return _incomplete_beta(degrees / (degrees + t * t), degrees / 2, 0.5) / 2
+
+
 def _incomplete_beta(x: float, a: float, b: float) -> float:
     """The regularised incomplete beta function I_x(a, b)."""
     if x <= 0:
