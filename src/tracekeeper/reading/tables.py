@@ -108,6 +108,16 @@ class Table(Sequence[T], Generic[T]):
         """The values, one tuple a row, in the order of ``columns``."""
         return [tuple(column.value(item) for column in self._columns) for item in self._items]
 
+    @property
+    def shown(self) -> list[str]:
+        """The names of the columns that people see."""
+        return [column.name for column in self._columns if column.shown]
+
+    def cells(self) -> list[tuple[str, ...]]:
+        """What people see of each row, in the order of ``shown``."""
+        shown = [column for column in self._columns if column.shown]
+        return [tuple(column.cell(item) for column in shown) for item in self._items]
+
     def to_dicts(self) -> list[dict[str, Any]]:
         """The values, one mapping a row."""
         names = self.columns

@@ -14,8 +14,8 @@ from math import comb
 def pass_at_k(successes: int, n: int, k: int) -> float:
     """The probability that at least one of ``k`` calls is right, estimated without bias from ``n`` calls of one item.
 
-    pass@k = 1 - C(n - c, k) / C(n, k). Source: M. Chen et al., "Evaluating large language models trained on code" (2021),
-    https://arxiv.org/abs/2107.03374, equation 1.
+    pass@k = 1 - C(n - c, k) / C(n, k). Source: M. Chen et al., "Evaluating large language models trained on code"
+    (2021), https://arxiv.org/abs/2107.03374, equation 1.
 
     Raises
     ------
@@ -34,8 +34,8 @@ def pass_at_k(successes: int, n: int, k: int) -> float:
 def pass_hat_k(successes: int, n: int, k: int) -> float:
     """The probability that ``k`` calls are all right, estimated without bias from ``n`` calls of one item.
 
-    pass^k = C(c, k) / C(n, k). Source: S. Yao et al., "τ-bench: a benchmark for tool-agent-user interaction in real-world
-    domains" (2024), https://arxiv.org/abs/2406.12045, section 3.
+    pass^k = C(c, k) / C(n, k). Source: S. Yao et al., "τ-bench: a benchmark for tool-agent-user interaction in
+    real-world domains" (2024), https://arxiv.org/abs/2406.12045, section 3.
 
     Raises
     ------

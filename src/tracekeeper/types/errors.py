@@ -15,6 +15,7 @@
     ├── LMError                            a model gave no answer
     │   ├── LMTimeoutError (TimeoutError)      within its deadline
     │   └── OutputError (ValueError)           that is valid by the schema that was asked for
+    ├── ItemsFailedError                   items of an experiment that failed, asked for by raise_for_failures()
     ├── Blocked                            a guard kept a call, or its result, from going on
     └── MissingExtraError (ImportError)    an optional library that is not installed
 
@@ -24,7 +25,8 @@ on purpose (``configure``, ``metric``, ``records``, ``flush``), and out of calls
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tracekeeper.types.score import Score
@@ -126,6 +128,31 @@ class OutputError(LMError, ValueError):
         super().__init__(message, model=model)
         self.text = text
         self.usage = usage
+
+
+class ItemsFailedError(TracekeeperError):
+    """Items of an experiment did not end well, a metric could not judge them, or they never ran.
+
+    Raised by ``raise_for_failures()`` only; the experiment and everything in it stays as it is. The message names the
+    first of them with their errors.
+
+    Attributes
+    ----------
+    failures:
+        Their results (``ItemResult``), in order.
+    missing:
+        Calls that have no final state.
+    experiment_id:
+        ``""`` where there is none.
+    """
+
+    def __init__(
+        self, message: str, *, failures: Sequence[Any] = (), missing: int = 0, experiment_id: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.failures = list(failures)
+        self.missing = missing
+        self.experiment_id = experiment_id
 
 
 class Blocked(TracekeeperError):

@@ -1,0 +1,75 @@
+"""Results as JSON and as CSV: everything, for programs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tracekeeper.evaluation.accounts import score_of
+from tracekeeper.evaluation.reports.plain import storable
+from tracekeeper.evaluation.result import ItemResult
+from tracekeeper.reading.columns import json_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tracekeeper.evaluation.results import Results
+
+FORMAT = "tracekeeper.results/1"
+"""Name and version of the format; the number grows when a reader of the old one would misread the new one."""
+
+
+def as_json(results: Results, *, indent: int = 0) -> str:
+    """Facts, summary and calls as one JSON object."""
+    return json_text(storable(document(results)), indent=indent) + "\n"
+
+
+def as_csv(results: Results) -> str:
+    """A row for each call."""
+    return storable(results.table.to_csv()) or ""
+
+
+def document(results: Results) -> dict[str, Any]:
+    """What the JSON file holds, as plain data."""
+    names = results.metric_names
+    return {
+        "format": FORMAT,
+        "experiment": {
+            **msgspec.to_builtins(results.facts),
+            "missing": results.missing,
+            "complete": results.complete,
+        },
+        "metrics": {name: msgspec.to_builtins(facts) for name, facts in results.metrics.items()},
+        "summary": summary_document(results),
+        "items": [item_document(result, names) for result in results.items],
+    }
+
+
+def summary_document(results: Results) -> dict[str, Any]:
+    """The summary as plain data, each metric with its n."""
+    found = results.summary()
+    plain: dict[str, Any] = msgspec.to_builtins(found)
+    for name, metric in found.metrics.items():
+        plain["metrics"][name]["n"] = metric.n
+        if metric.interval is not None:
+            plain["metrics"][name]["interval"] = {"low": metric.interval.low, "high": metric.interval.high}
+    return plain
+
+
+def item_document(result: ItemResult, names: Sequence[str]) -> dict[str, Any]:
+    """One call as plain data, with a score for every metric of the run."""
+    fields = {field: getattr(result, field) for field in ItemResult.__struct_fields__ if field != "scores"}
+    scores = {}
+    for name in names:
+        score = score_of(result, name)
+        scores[name] = {
+            "value": score.value,
+            "status": str(score.status),
+            "reason": score.reason,
+            "error": score.error,
+            "seconds": score.seconds,
+            "cost": score.cost,
+            "metric_version": score.metric_version,
+        }
+    return {**fields, "status": str(result.status), "scores": scores}

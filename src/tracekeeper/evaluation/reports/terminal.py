@@ -1,0 +1,106 @@
+"""Results as people read them in a terminal or a notebook: what the run was, what the metrics say, what went wrong."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tracekeeper.evaluation.accounts import why
+from tracekeeper.evaluation.facts import RunFacts
+from tracekeeper.evaluation.failing import call_name
+from tracekeeper.evaluation.result import ItemResult
+from tracekeeper.evaluation.summary import Totals
+from tracekeeper.evaluation.tables import inputs_of, metrics_table
+from tracekeeper.reading.columns import Column, text_of
+from tracekeeper.reading.tables import Table
+from tracekeeper.render import clean, format_cost, format_duration, format_time, plural, render_key_values, show
+
+if TYPE_CHECKING:
+    from tracekeeper.evaluation.results import Results
+
+FAILURES = 10
+"""Failures that are shown unless more are asked for."""
+
+
+def text(results: Results, *, rows: int | None = None, width: int | None = None, color: bool | None = None) -> str:
+    """Facts, metrics, failures."""
+    found = results.summary()
+    parts = [
+        headline(results.facts, found),
+        render_key_values(facts_of(results.facts, found, results.missing), width=width, color=color),
+    ]
+    if found.metrics:
+        parts += ["", metrics_table(found).text(width=width, color=color)]
+    failures = results.failures
+    if failures:
+        table = failures_table(failures)
+        shown = FAILURES if rows is None else rows
+        parts += ["", f"failures ({len(failures):,}):", table.text(rows=shown, width=width, color=color)]
+    if results.facts.note:
+        parts += ["", f"note: {results.facts.note}"]
+    return "\n".join(parts)
+
+
+def notebook(results: Results) -> str:
+    """The same as HTML for a notebook."""
+    found = results.summary()
+    pairs = "".join(
+        f"<tr><th>{html.escape(name)}</th><td>{html.escape(clean(value))}</td></tr>"
+        for name, value in facts_of(results.facts, found, results.missing)
+    )
+    parts = [f"<p><b>{html.escape(headline(results.facts, found))}</b></p><table>{pairs}</table>"]
+    if found.metrics:
+        parts.append(metrics_table(found)._repr_html_())
+    failures = results.failures
+    if failures:
+        parts.append(f"<p>failures ({len(failures):,}):</p>{failures_table(failures)._repr_html_()}")
+    if results.facts.note:
+        parts.append(f"<p>note: {html.escape(results.facts.note)}</p>")
+    return "".join(parts)
+
+
+def headline(facts: RunFacts, found: Totals) -> str:
+    """Name, task, dataset and size in a line."""
+    task = " ".join(filter(None, (facts.task, facts.task_version)))
+    dataset = " ".join(filter(None, (facts.dataset, facts.dataset_version)))
+    said = clean(facts.title) + (f": {clean(task)}" if task else "") + (f" over {clean(dataset)}" if dataset else "")
+    calls = f", {plural(found.calls, 'call')}" if found.calls != found.items else ""
+    return f"{said} · {plural(found.items, 'item')}{calls}"
+
+
+def facts_of(facts: RunFacts, found: Totals, missing: int) -> list[tuple[str, str]]:
+    """What the run was, as names and values; what was not reported is left out, what is missing is said."""
+    statuses = ", ".join(f"{n:,} {status.replace('_', ' ')}" for status, n in found.statuses.items()) or "no calls"
+    pairs = [("calls", statuses)]
+    if missing:
+        pairs.append(("incomplete", f"{missing:,} have not ended"))
+    if facts.started is not None:
+        took = "" if facts.seconds is None else f", took {format_duration(facts.seconds)}"
+        pairs.append(("started", f"{format_time(facts.started)}{took}"))
+    elif facts.seconds is not None:
+        pairs.append(("took", format_duration(facts.seconds)))
+    if found.latency_p50 is not None:
+        latency = f"p50 {format_duration(found.latency_p50)}, p95 {format_duration(found.latency_p95)}"
+        pairs.append(("latency", latency))
+    if found.cost is not None:
+        partly = (
+            f" (reported by {found.cost_calls:,} of {found.calls:,} calls)" if found.cost_calls < found.calls else ""
+        )
+        pairs.append(("cost", f"{format_cost(found.cost)}{partly}"))
+    if found.input_tokens is not None or found.output_tokens is not None:
+        pairs.append(("tokens", f"{show(found.input_tokens)} in, {show(found.output_tokens)} out"))
+    if facts.id:
+        pairs.append(("id", facts.id))
+    return pairs
+
+
+def failures_table(failures: Sequence[ItemResult]) -> Table[ItemResult]:
+    """Which calls failed, and why."""
+    columns: list[Column[ItemResult]] = [
+        Column("item", call_name),
+        Column("status", lambda row: str(row.status)),
+        Column("why", lambda row: "; ".join(why(row))),
+        Column("input", inputs_of, "any", lambda row: text_of(inputs_of(row)), rank=1),
+    ]
+    return Table(failures, columns, noun="failure")
