@@ -218,6 +218,18 @@ class Results:
         """Write the summary and the failures as Markdown, e.g. for a pull request; without ``path`` return its text."""
         return _given(reports.markdown.results(self), path)
 
+    def to_html(self, path: str | Path | None = None, *, baseline: Results | None = None) -> str | None:
+        """Write one page that opens without a server and without a network; without ``path`` return its text.
+
+        Parameters
+        ----------
+        path:
+            Where to.
+        baseline:
+            An earlier run: then the page compares, regressed items first.
+        """
+        return _given(reports.page.html(self, baseline), path)
+
     def to_junit(self, path: str | Path | None = None, *, thresholds: Mapping[str, float] | None = None) -> str | None:
         """Write JUnit XML, a test for each call; without ``path`` return its text.
 

@@ -180,7 +180,9 @@ def metric_summary(
     """What one metric says of calls, given by item."""
     scores = [[score_of(result, name) for result in calls] for calls in grouped.values()]
     every = [score for of_item in scores for score in of_item]
-    values = [[score.value for score in of_item if score.status is ScoreStatus.SCORED] for of_item in scores]
+    values: list[list[Any]] = [
+        [score.value for score in of_item if score.status is ScoreStatus.SCORED] for of_item in scores
+    ]
     values = [of_item for of_item in values if of_item]
     kind = kind_of([value for of_item in values for value in of_item])
     costs = [score.cost for score in every if score.cost is not None]

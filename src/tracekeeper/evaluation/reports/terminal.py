@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from tracekeeper.evaluation.accounts import why
@@ -69,15 +70,19 @@ def headline(facts: RunFacts, found: Totals) -> str:
     return f"{said} · {plural(found.items, 'item')}{calls}"
 
 
-def facts_of(facts: RunFacts, found: Totals, missing: int) -> list[tuple[str, str]]:
-    """What the run was, as names and values; what was not reported is left out, what is missing is said."""
+def facts_of(facts: RunFacts, found: Totals, missing: int, *, kept: bool = False) -> list[tuple[str, str]]:
+    """What the run was, as names and values; what was not reported is left out, what is missing is said.
+
+    ``kept``: for a file that is read later, to which "5m ago" would be a lie the next day.
+    """
     statuses = ", ".join(f"{n:,} {status.replace('_', ' ')}" for status, n in found.statuses.items()) or "no calls"
     pairs = [("calls", statuses)]
     if missing:
         pairs.append(("incomplete", f"{missing:,} have not ended"))
     if facts.started is not None:
         took = "" if facts.seconds is None else f", took {format_duration(facts.seconds)}"
-        pairs.append(("started", f"{format_time(facts.started)}{took}"))
+        at = datetime.fromtimestamp(facts.started, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        pairs.append(("started", f"{at if kept else format_time(facts.started)}{took}"))
     elif facts.seconds is not None:
         pairs.append(("took", format_duration(facts.seconds)))
     if found.latency_p50 is not None:
