@@ -7,6 +7,7 @@ there with its reasons (guarantee "no blank").
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
@@ -104,4 +105,6 @@ def why(result: ItemResult) -> list[str]:
 
 
 def _good(value: Any) -> bool:
-    return isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value))
+    if isinstance(value, int):  # of any length, in Python
+        return abs(value) <= sys.float_info.max
+    return isinstance(value, str) or (isinstance(value, float) and math.isfinite(value))

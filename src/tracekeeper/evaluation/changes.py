@@ -13,6 +13,7 @@ from tracekeeper.evaluation.accounts import score_of
 from tracekeeper.evaluation.facts import MetricFacts
 from tracekeeper.evaluation.result import ItemResult
 from tracekeeper.reading.columns import json_text
+from tracekeeper.statistics import average
 from tracekeeper.types import ItemStatus, ScoreStatus
 
 Verdict = Literal["regressed", "improved", "changed", "same"]
@@ -124,6 +125,8 @@ def score_change(
     elif old is not None and new is not None:
         better = (float(old) - float(new)) if facts is not None and facts.lower_is_better else (float(new) - float(old))
         size = better / width if width else 0.0
+        if not math.isfinite(size):  # numbers whose difference no float holds
+            size = math.copysign(1.0, better)
         verdict = "same" if abs(better) <= _SAME else "improved" if better > 0 else "regressed"
     if (old is None) != (new is None):
         verdict = "regressed" if new is None else "improved"
@@ -143,7 +146,7 @@ def value_of(calls: Sequence[ItemResult], name: str) -> tuple[float | bool | str
         return max(labels, key=labels.count), ScoreStatus.SCORED
     if len(values) == 1:
         return values[0], ScoreStatus.SCORED
-    return math.fsum(map(float, values)) / len(values), ScoreStatus.SCORED
+    return average([*map(float, values)]), ScoreStatus.SCORED
 
 
 def output_text(result: ItemResult) -> str:

@@ -7,7 +7,6 @@ out, and a difference shows with far fewer items.
 
 from __future__ import annotations
 
-import math
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from tracekeeper.evaluation.facts import MetricFacts, RunFacts
 from tracekeeper.evaluation.reports import difference
 from tracekeeper.evaluation.result import ItemResult
 from tracekeeper.render import should_color
-from tracekeeper.statistics import Interval, PairedDifference, holm, mcnemar, paired_booleans, paired_numbers
+from tracekeeper.statistics import Interval, PairedDifference, average, holm, mcnemar, paired_booleans, paired_numbers
 
 if TYPE_CHECKING:
     from tracekeeper.evaluation.results import Results
@@ -259,8 +258,8 @@ def metric_comparison(
     lower = facts is not None and facts.lower_is_better
     return msgspec.structs.replace(
         common,
-        before=math.fsum(map(float, old)) / len(old),
-        after=math.fsum(map(float, new)) / len(new),
+        before=average([*map(float, old)]),
+        after=average([*map(float, new)]),
         difference=found.difference,
         interval=found.interval,
         p=found.p,

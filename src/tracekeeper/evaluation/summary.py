@@ -16,7 +16,7 @@ import msgspec
 from tracekeeper.evaluation.accounts import Kind, by_item, kind_of, metric_names, score_of
 from tracekeeper.evaluation.facts import MetricFacts
 from tracekeeper.evaluation.result import ItemResult
-from tracekeeper.statistics import Interval, bootstrap_mean, pass_at_k, pass_hat_k, quantile, spread, wilson
+from tracekeeper.statistics import Interval, average, bootstrap_mean, pass_at_k, pass_hat_k, quantile, spread, wilson
 from tracekeeper.statistics.bootstrap import SMALL
 from tracekeeper.types import ItemStatus, ScoreStatus
 
@@ -211,11 +211,11 @@ def metric_summary(
 
 def _of_numbers(values: Sequence[Sequence[float]]) -> dict[str, Any]:
     """What is said of numbers, given by item."""
-    means = [math.fsum(of_item) / len(of_item) for of_item in values]
+    means = [average(of_item) for of_item in values]
     yes_or_no = all(value in (0.0, 1.0) for of_item in values for value in of_item)
     interval, method = interval_of(means, yes_or_no=yes_or_no and all(len(of_item) == 1 for of_item in values))
     found: dict[str, Any] = {
-        "mean": math.fsum(means) / len(means),
+        "mean": average(means),
         "interval": interval,
         "method": method,
         "low": min(map(min, values)),

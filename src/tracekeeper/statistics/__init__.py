@@ -1,6 +1,6 @@
 """The little statistics that aggregates of scores need, without NumPy or SciPy."""
 
-from tracekeeper.statistics.bootstrap import bootstrap_mean, bootstrap_p
+from tracekeeper.statistics.bootstrap import average, bootstrap_mean, bootstrap_p
 from tracekeeper.statistics.intervals import Interval, mean_interval, wilson
 from tracekeeper.statistics.paired import PairedDifference, holm, mcnemar, paired_booleans, paired_numbers, sign_test
 from tracekeeper.statistics.quantiles import quantile
@@ -10,6 +10,7 @@ from tracekeeper.statistics.student import student_quantile, student_tail
 __all__ = [
     "Interval",
     "PairedDifference",
+    "average",
     "bootstrap_mean",
     "bootstrap_p",
     "holm",

@@ -28,10 +28,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from statistics import NormalDist
 
-from tracekeeper.statistics.intervals import Interval, mean_interval
+from tracekeeper.statistics.intervals import Interval
 from tracekeeper.statistics.student import student_quantile, student_tail
 
 SMALL = 8
@@ -55,22 +55,34 @@ class _Curve:
         counted = Counter(float(value) for value in values)
         if not all(map(math.isfinite, counted)):
             raise ValueError("values must be finite")
-        self.n = counted.total()
         ordered = sorted(counted.items())
+        self.n = counted.total()
         self.low, self.high = (ordered[0][0], ordered[-1][0]) if ordered else (0.0, 0.0)
-        width = self.high - self.low
-        # Scaled by the range first: squares of huge or tiny values would overflow or vanish.
-        unit = [((value - self.low) / width if width else 0.0, n / self.n) for value, n in ordered]
-        self.flat = not width
+        self.flat = self.low == self.high
+        # Of the range first: squares of huge or tiny values would overflow or vanish, and so might the range itself.
+        shrink = 4.0 if max(abs(self.low), abs(self.high)) > 1e300 else 1.0
+        low, width = self.low / shrink, (self.high / shrink - self.low / shrink)
+        unit = [((value / shrink - low) / width if width else 0.0, n / self.n) for value, n in ordered]
         center = math.fsum(x * share for x, share in unit)
-        variance = math.fsum((x - center) ** 2 * share for x, share in unit)
-        deviation = math.sqrt(variance) or 1.0
-        self.mean = self.low + center * width
-        self.variance = variance * width * width * self.n / max(self.n - 1, 1)
-        self.scale = deviation * width
+        self.variance = math.fsum((x - center) ** 2 * share for x, share in unit)
+        deviation = math.sqrt(self.variance) or 1.0
+        self._low, self._width, self._shrink, self._center, self._deviation = low, width, shrink, center, deviation
         self.points = [((x - center) / deviation, share) for x, share in unit]
         self.skewness = math.fsum(y**3 * share for y, share in self.points)
         self.atoms = (unit[0][1], unit[-1][1]) if unit else (0.0, 0.0)
+
+    def value(self, u: float) -> float:
+        """The value at so many standard deviations from the mean."""
+        return (self._low + (self._center + u * self._deviation) * self._width) * self._shrink
+
+    def standard(self, value: float) -> float:
+        """The contrary."""
+        return ((value / self._shrink - self._low) / self._width - self._center) / self._deviation
+
+    @property
+    def mean(self) -> float:
+        """Of the values."""
+        return self.low if self.flat else min(max(self.value(0.0), self.low), self.high)
 
     def at(self, t: float) -> tuple[float, float]:
         """Mean (scaled) and deviate at a saddlepoint."""
@@ -111,11 +123,11 @@ class _Curve:
         else:
             return end
         u, _ = self.at(self._between(inner, outer, lambda t: self.at(t)[1] * sign - abs(deviate)))
-        return min(max(self.mean + u * self.scale, self.low), self.high)
+        return min(max(self.value(u), self.low), self.high)
 
     def deviate(self, u: float) -> float:
         """The normal deviate of a mean within the range: Φ of it is P(mean ≤ u)."""
-        wanted = (u - self.mean) / self.scale
+        wanted = self.standard(u)
         if wanted == 0:
             return self.at(0.0)[1]
         sign = math.copysign(1.0, wanted)
@@ -150,6 +162,18 @@ class _Curve:
         return outer
 
 
+def average(values: Sequence[float]) -> float:
+    """The mean of at least one finite number, without overflow.
+
+    >>> average([1e308, 1e308, -1e308])
+    3.333333333333333e+307
+    """
+    try:
+        return math.fsum(values) / len(values)
+    except OverflowError:
+        return math.fsum(value / len(values) for value in values)
+
+
 def bootstrap_mean(values: Iterable[float], level: float = 0.95) -> Interval | None:
     """The confidence interval of a mean, by the bootstrap; by Student's t for fewer than ``SMALL`` values.
 
@@ -179,8 +203,14 @@ def bootstrap_mean(values: Iterable[float], level: float = 0.95) -> Interval | N
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, not be {level}")
     curve = _Curve(values)
-    if curve.n < SMALL or curve.flat:
-        return mean_interval(curve.n, curve.mean, curve.variance, level)
+    if curve.n < 2:
+        return None
+    if curve.flat:
+        return Interval(curve.low, curve.high)
+    if curve.n < SMALL:
+        margin = student_quantile((1 + level) / 2, curve.n - 1) / math.sqrt(curve.n - 1)  # in standard deviations
+        low, high = curve.value(-margin), curve.value(margin)
+        return Interval(low, high) if math.isfinite(low) and math.isfinite(high) else None
     deviate = math.sqrt(curve.n / (curve.n - 1)) * student_quantile((1 + level) / 2, curve.n - 1)
     return Interval(curve.quantile(-deviate), curve.quantile(deviate))
 
@@ -221,8 +251,7 @@ def bootstrap_p(values: Iterable[float], hypothesis: float = 0.0) -> float | Non
     if curve.flat:
         return 1.0 if curve.low == hypothesis else 2.0 ** (1 - n)
     if n < SMALL:
-        t = (curve.mean - hypothesis) / math.sqrt(curve.variance / n)
-        return 2 * student_tail(abs(t), n - 1)
+        return 2 * student_tail(abs(curve.standard(hypothesis)) * math.sqrt(n - 1), n - 1)
     if not curve.low <= hypothesis <= curve.high:
         return 2.0 ** (1 - n)
     if hypothesis in (curve.low, curve.high):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tracekeeper.statistics.bootstrap import bootstrap_mean, bootstrap_p
+from tracekeeper.statistics.bootstrap import SMALL, average, bootstrap_mean, bootstrap_p
 from tracekeeper.statistics.intervals import Interval, wilson
 
 
@@ -40,7 +40,7 @@ def paired_numbers(first: Sequence[float], second: Sequence[float], level: float
     Raises
     ------
     ValueError
-        When the runs are of different lengths or a value is not finite.
+        When the runs are of different lengths, or a value or a difference is not finite.
 
     Example
     -------
@@ -49,11 +49,12 @@ def paired_numbers(first: Sequence[float], second: Sequence[float], level: float
     (0.15, True, True)
     """
     differences = [after - before for before, after in zip(first, second, strict=True)]
-    if not differences:
+    n = len(differences)
+    if not n:
         return PairedDifference(0, None, None, None, "paired bootstrap")
-    mean = math.fsum(differences) / len(differences)
+    method = "paired bootstrap" if n >= SMALL else "paired t test"
     return PairedDifference(
-        len(differences), mean, bootstrap_mean(differences, level), bootstrap_p(differences), "paired bootstrap"
+        n, average(differences), bootstrap_mean(differences, level), bootstrap_p(differences), method
     )
 
 

@@ -62,14 +62,16 @@ def spread(groups: Sequence[Sequence[float]]) -> float | None:
     >>> spread([[1, 1], [0, 1]]), spread([[1], [0]])
     (0.5, None)
     """
+    largest = max((abs(value) for group in groups for value in group), default=0.0)
+    scale = largest if largest > 1e100 else 1.0  # squares of huge values would overflow
     squares: list[float] = []
     degrees = 0
     for group in groups:
         if len(group) > 1:
-            mean = math.fsum(group) / len(group)
-            squares += [(value - mean) ** 2 for value in group]
+            mean = math.fsum(value / scale for value in group) / len(group)
+            squares += [(value / scale - mean) ** 2 for value in group]
             degrees += len(group) - 1
-    return math.sqrt(math.fsum(squares) / degrees) if degrees else None
+    return math.sqrt(math.fsum(squares) / degrees) * scale if degrees else None
 
 
 def _check(successes: int, n: int, k: int) -> None:
