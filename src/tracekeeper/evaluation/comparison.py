@@ -19,6 +19,8 @@ from tracekeeper.evaluation.changes import ItemChange, item_change, value_of
 from tracekeeper.evaluation.facts import MetricFacts, RunFacts
 from tracekeeper.evaluation.reports import difference
 from tracekeeper.evaluation.result import ItemResult
+from tracekeeper.reading.columns import json_text
+from tracekeeper.reading.storable import storable
 from tracekeeper.render import should_color
 from tracekeeper.statistics import Interval, PairedDifference, average, holm, mcnemar, paired_booleans, paired_numbers
 
@@ -206,7 +208,7 @@ def compare(current: Results, baseline: Results) -> Comparison:
     """
     now, then = by_item(current.items), by_item(baseline.items)
     both = [item for item in now if item in then]
-    changed = [item for item in both if now[item][0].fields != then[item][0].fields]
+    changed = [item for item in both if not _alike(now[item][0].fields, then[item][0].fields)]
     left_out = set(changed)
     pairs = [(then[item], now[item]) for item in both if item not in left_out]
     facts = {**baseline.metrics, **current.metrics}
@@ -268,6 +270,11 @@ def metric_comparison(
         regressed=ups if lower else downs,
         same=len(known) - ups - downs,
     )
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether fields are the same; as text where they are not equal, because NaN equals nothing."""
+    return bool(one == other) or json_text(storable(one)) == json_text(storable(other))
 
 
 def _paired(old: list[float], new: list[float]) -> PairedDifference:

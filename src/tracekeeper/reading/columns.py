@@ -13,6 +13,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
+from tracekeeper.reading.storable import storable
 from tracekeeper.render import show
 from tracekeeper.types import Score
 
@@ -92,7 +93,10 @@ def score_text(score: Score | None) -> str:
 
 def json_text(value: Any, *, indent: int = 0) -> str:
     """JSON text of plain data; times are ISO 8601, and what JSON does not know becomes its ``str``."""
-    encoded = msgspec.json.encode(value, enc_hook=str)
+    try:
+        encoded = msgspec.json.encode(value, enc_hook=str)
+    except (UnicodeEncodeError, TypeError):  # half a surrogate pair, or keys that are no text
+        encoded = msgspec.json.encode(storable(value), enc_hook=str)
     return (msgspec.json.format(encoded, indent=indent) if indent else encoded).decode()
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tracekeeper.evaluation.accounts import score_of
-from tracekeeper.evaluation.reports.plain import storable
 from tracekeeper.evaluation.result import ItemResult
 from tracekeeper.reading.columns import json_text
+from tracekeeper.reading.storable import storable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 from tracekeeper.evaluation.accounts import score_of, why
 from tracekeeper.evaluation.changes import ItemChange, output_text
 from tracekeeper.evaluation.reports import difference
-from tracekeeper.evaluation.reports.plain import storable
 from tracekeeper.evaluation.reports.terminal import facts_of, headline
 from tracekeeper.evaluation.result import ItemResult
 from tracekeeper.evaluation.summary import Totals
 from tracekeeper.evaluation.tables import inputs_of, metrics_table
 from tracekeeper.reading.columns import json_text
+from tracekeeper.reading.storable import storable
 from tracekeeper.reading.tables import Table
 from tracekeeper.types import ItemStatus
 

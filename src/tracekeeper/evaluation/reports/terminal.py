@@ -39,7 +39,7 @@ def text(results: Results, *, rows: int | None = None, width: int | None = None,
         shown = FAILURES if rows is None else rows
         parts += ["", f"failures ({len(failures):,}):", table.text(rows=shown, width=width, color=color)]
     if results.facts.note:
-        parts += ["", f"note: {results.facts.note}"]
+        parts += ["", f"note: {clean(results.facts.note)}"]
     return "\n".join(parts)
 
 
@@ -96,7 +96,7 @@ def facts_of(facts: RunFacts, found: Totals, missing: int, *, kept: bool = False
     if found.input_tokens is not None or found.output_tokens is not None:
         pairs.append(("tokens", f"{show(found.input_tokens)} in, {show(found.output_tokens)} out"))
     if facts.id:
-        pairs.append(("id", facts.id))
+        pairs.append(("id", clean(facts.id)))
     return pairs
 
 
