@@ -168,6 +168,10 @@ class Map:
             self.interrupted = True
             self._post((None, self._interrupt))
 
+    def stop(self, reason: str) -> None:
+        """Begin nothing more: what has not begun ends ``cancelled`` with this reason, what runs goes on to its end."""
+        self._post((None, partial(self._stop_once, reason)))
+
     def abort(self) -> None:
         """End with ``KeyboardInterrupt``."""
         self._post((None, _abort))
@@ -227,6 +231,10 @@ class Map:
         for index, (_, last) in self._pausing.items():  # they end with what they had
             self._before[index] = self._before[index][:-1]
             self._post((index, last))
+
+    def _stop_once(self, reason: str) -> None:
+        if self._stopped is None:
+            self._stop("cancelled", reason)
 
     def _interrupt(self) -> None:
         if self._stopped is None:

@@ -7,7 +7,7 @@ objects instead.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -62,8 +62,10 @@ def from_state(state: RecordState, *, live: bool = False) -> RecordView:
                 cut.discard(name)
                 missing.discard(name)
     changed = end.attributes if end.attributes is not None else start.attributes
+    metadata = mapping(end.metadata)
     return RecordView(
         **values,
+        item=item_of(metadata),
         context=_documents(state.documents or ([end.context] if end.context is not None else [])),
         expected=decoded(end.expected),
         spans=partial(_span_views, (start, end), state.spans or ()),
@@ -81,7 +83,7 @@ def from_state(state: RecordState, *, live: bool = False) -> RecordView:
         cut=cut,
         missing=missing,
         attributes=mapping(changed),
-        metadata=mapping(end.metadata),
+        metadata=metadata,
     )
 
 
@@ -93,8 +95,10 @@ def from_row(row: StoredRecord, keeper: Keeper) -> RecordView:
         missing.add("input")
     if row.output is None and row.status in NO_OUTPUT_OF:
         missing.add("output")
+    metadata = mapping(row.metadata)
     return RecordView(
         input=decoded(row.input),
+        item=item_of(metadata),
         output=decoded(row.output),
         context=_retrieved(keeper, row),
         expected=decoded(row.expected),
@@ -112,8 +116,19 @@ def from_row(row: StoredRecord, keeper: Keeper) -> RecordView:
         span_id=row.span_id,
         cut=cut,
         missing=missing,
-        metadata=mapping(row.metadata),
+        metadata=metadata,
     )
+
+
+ITEM = "tracekeeper.item"
+"""Under this key of a record's metadata ``evaluate`` keeps which item of which experiment it is, and its fields."""
+
+
+def item_of(metadata: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The fields of the dataset's item, of a record that is one."""
+    item = metadata.get(ITEM)
+    fields = item.get("fields") if isinstance(item, dict) else None
+    return fields if isinstance(fields, dict) else None
 
 
 def _span_views(own: tuple[SpanStart, SpanEnd], below: Iterable[tuple[SpanStart, SpanEnd]]) -> list[SpanView]:

@@ -29,6 +29,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from tracekeeper.store.tables import (
     app,
+    experiment,
     item,
     journal,
     metric,
@@ -111,7 +112,7 @@ def _define(table: Any) -> Hot:
     return hot(known, column_keys=("name", "version", "first_seen", "data"))
 
 
-DEFINE: Final = {"app": _define(app), "metric": _define(metric)}
+DEFINE: Final = {"app": _define(app), "metric": _define(metric), "experiment": _define(experiment)}
 ADD_APP: Final = hot(
     insert(app).on_conflict_do_nothing(index_elements=["name", "version"]),
     column_keys=("name", "version", "first_seen"),

@@ -11,10 +11,10 @@ import logging
 import time
 from collections.abc import Collection, Iterable, Iterator
 
-from sqlalchemy import ColumnElement, Connection, update
+from sqlalchemy import ColumnElement, Connection, Row, update
 from sqlalchemy.dialects.sqlite import insert
 
-from tracekeeper.store import definitions, leaderboard, queries, results, schema, scores, tables, targets
+from tracekeeper.store import definitions, experiments, leaderboard, queries, results, schema, scores, tables, targets
 from tracekeeper.store.alerts.alerts import Alerts
 from tracekeeper.store.claims import losses as claims_lost
 from tracekeeper.store.claims.claiming import Claiming
@@ -289,6 +289,21 @@ class Store(Claiming):
         wanted = self._parsed(where)
         with self.read() as connection:
             return leaderboard.leaderboard(connection, _condition(wanted, None))
+
+    def experiment(self, wanted: str) -> experiments.ExperimentRow | None:
+        """The experiment with this id, else the newest with this name; ``None``: there is none."""
+        with self.read() as connection:
+            return experiments.find(connection, wanted)
+
+    def experiments(self, limit: int = 50) -> list[experiments.ExperimentRow]:
+        """The newest experiments, the latest first."""
+        with self.read() as connection:
+            return experiments.newest(connection, limit)
+
+    def experiment_items(self, experiment_id: str) -> list[Row[Any]]:
+        """Item rows of an experiment, in the order in which they began."""
+        with self.read() as connection:
+            return experiments.items(connection, experiment_id)
 
     # -- accounts -----------------------------------------------------------------------------------------------------
 

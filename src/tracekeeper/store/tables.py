@@ -269,6 +269,19 @@ score_attempt = Table(
 )
 """Outcomes that a later attempt replaced: written when the row in ``score`` is overwritten by a higher attempt."""
 
+experiment = Table(
+    "experiment",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("name", Text, nullable=False),  # its id, 16 hex digits
+    Column("version", Text, nullable=False),  # what people call it
+    Column("first_seen", BigInteger, nullable=False),
+    Column("data", Text, nullable=False, server_default="{}"),
+    Index("experiment_key", "name", "version", unique=True),
+    Index("experiment_name", "version", "id"),
+)
+"""Runs of ``evaluate``, defined as apps and metrics are: by a frame of the journal."""
+
 item = Table(
     "item",
     metadata,

@@ -32,6 +32,11 @@ def info(error: BaseException) -> ErrorInfo:
     return ErrorInfo(type=type_name(type(error)), message=_message(error), traceback=_traceback(error))
 
 
+def text_of(error: BaseException) -> str:
+    """``ValueError: no such city``: type and message. Never raises (but lets Ctrl-C through)."""
+    return f"{type_name(type(error))}: {_message(error)}".removesuffix(": ")
+
+
 def type_name(kind: type) -> str:
     """``ValueError``, ``httpx.ReadTimeout``: the qualified name, without ``builtins``."""
     module = kind.__module__

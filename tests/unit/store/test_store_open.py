@@ -92,12 +92,14 @@ def test_alembic_is_not_imported_for_a_new_or_current_store(tmp_path: Path) -> N
     assert done.out.strip() == "False", done.err
 
 
-SECOND = """
+NEWEST = schema.REVISIONS[-1]
+NEXT = f"{int(NEWEST) + 1:04}"
+SECOND = f"""
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "{NEXT}"
+down_revision = "{NEWEST}"
 
 
 def upgrade():
@@ -118,14 +120,14 @@ def test_an_older_store_is_brought_forward_and_keeps_its_rows(tmp_path: Path, mo
     before.close()
     moved = tmp_path / "100% migrations"
     shutil.copytree(schema.MIGRATIONS, moved, ignore=shutil.ignore_patterns("__pycache__"))
-    (moved / "versions" / "0004_colour.py").write_text(SECOND)
+    (moved / "versions" / f"{NEXT}_colour.py").write_text(SECOND)
     monkeypatch.setattr(schema, "MIGRATIONS", moved)
-    monkeypatch.setattr(schema, "REVISIONS", ("0001", "0002", "0003", "0004"))
+    monkeypatch.setattr(schema, "REVISIONS", (*schema.REVISIONS, NEXT))
     store = Store.open(url(path))
     assert [row.name for row in store.journal_rows()] == ["old"]
     with store.read() as connection:
         assert connection.exec_driver_sql("SELECT count(colour) FROM record").scalar() == 0
-        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() == "0004"
+        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() == NEXT
     store.close()
     Store.open(url(path)).close()
 
@@ -137,7 +139,7 @@ def test_a_newer_store_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     connection.close()
     before = path.read_bytes()
-    with pytest.raises(StoreError, match=r"newer version.*9999.*0003.*Upgrade"):
+    with pytest.raises(StoreError, match=rf"newer version.*9999.*{NEWEST}.*Upgrade"):
         Store.open(url(path))
     assert path.read_bytes() == before
 

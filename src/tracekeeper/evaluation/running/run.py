@@ -1,0 +1,339 @@
+"""A run: calls that begin and end, scores that become final, and what is journaled of each as it happens.
+
+Two streams of events come together here for each item: the outcome of its call, from the executor, and the word of its
+app that all scores of its record are final. When both are there the item is a result, and what was held for it is let
+go. The journal learns of a call's end before anything else does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any
+
+from tracekeeper.concurrency import Outcome
+from tracekeeper.concurrency.interrupts import LOOK
+from tracekeeper.concurrency.mapping import Call as MapCall
+from tracekeeper.concurrency.shapes import describe, is_async, is_awaitable
+from tracekeeper.evaluation.executors.executor import Executor
+from tracekeeper.evaluation.item import Item
+from tracekeeper.evaluation.result import ItemResult
+from tracekeeper.evaluation.running.progress import RunProgress
+from tracekeeper.evaluation.running.task_app import Attempt, Call, TaskApp
+from tracekeeper.judging.tasks import bind_task
+from tracekeeper.scoring.record import Record
+from tracekeeper.tracing import failures, runtime
+from tracekeeper.types import ItemStatus, Score, ScoreStatus
+
+log = logging.getLogger("tracekeeper")
+
+OnResult = Callable[[ItemResult], object]
+_STATUS = {
+    "ok": ItemStatus.OK,
+    "error": ItemStatus.ERROR,
+    "timed_out": ItemStatus.TIMED_OUT,
+    "cancelled": ItemStatus.CANCELLED,
+}
+FINAL = frozenset({ItemStatus.OK, ItemStatus.ERROR, ItemStatus.TIMED_OUT, ItemStatus.SKIPPED})
+"""An item with one of these is not run again. (``cancelled``: it is the rest of a run that was interrupted.)"""
+
+
+class Run:
+    """The state of one run. It is driven by one thread or task; only scores come from elsewhere.
+
+    Parameters
+    ----------
+    experiment:
+        Its id.
+    app:
+        The task with its metrics; it puts records whose scores are final into ``settled``.
+    work:
+        What is to be called: item, which repeat, and its place among the results.
+    executor:
+        Where.
+    max_failures:
+        Calls that may fail (raise or time out) before nothing more begins; ``None``: any number.
+    budget:
+        US dollars that reported costs may add up to before nothing more begins; ``None``: any.
+    """
+
+    def __init__(
+        self,
+        experiment: str,
+        app: TaskApp,
+        settled: queue.SimpleQueue[Record | None],
+        work: Sequence[tuple[Item, int, int]],
+        executor: Executor,
+        *,
+        max_failures: int | None = None,
+        budget: float | None = None,
+        progress: RunProgress | None = None,
+        on_result: OnResult | None = None,
+    ) -> None:
+        self.results: dict[int, ItemResult] = {}
+        """By place. Complete when the run is over: also what never began is here."""
+        self.notes: list[str] = []
+        """Why it ended early, in sentences."""
+        self._experiment = experiment
+        self._app = app
+        self._settled = settled
+        self._work = work
+        self._executor = executor
+        self._max_failures = max_failures
+        self._budget = budget
+        self._progress = progress
+        self._on_result = on_result
+        self._keeper = runtime.keeper()
+        self._calls: dict[int, Call] = {}
+        """Begun, by index into ``work``."""
+        self._ended: dict[bytes, tuple[Call, Outcome[Any]]] = {}
+        """Calls whose outcome is there and whose scores are not, by their record."""
+        self._early: dict[bytes, Record] = {}
+        """Records whose scores are there and whose outcome is not."""
+        self._given_up: set[bytes] = set()
+        """Records of calls that timed out: what still comes of them is too late."""
+        self._failed = 0
+        self._spent = 0.0
+        self._complaints = 0
+
+    # -- the two doors -----------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Make the calls and wait for their scores. Blocks; Ctrl-C ends it early, with what there is.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            The second Ctrl-C.
+        """
+        try:
+            self._executor.run(self._to_call(), len(self._work), self._outcome)
+            self._calls_are_over()
+            self._wait_for_scores()
+        finally:
+            self._close()
+
+    async def arun(self) -> None:
+        """The same without blocking the running loop."""
+        try:
+            await self._executor.arun(self._to_call(), len(self._work), self._outcome)
+            self._calls_are_over()
+            await asyncio.to_thread(self._wait_for_scores)
+        finally:
+            self._close()
+
+    # -- calls -------------------------------------------------------------------------------------------------
+
+    def _to_call(self) -> Iterator[MapCall]:
+        call, name = self._app.call, describe(self._app.target)
+        asynchronous = is_async(self._app.target)
+        for index, (item, repeat, place) in enumerate(self._work):
+            one = self._calls[index] = Call(self._experiment, item, repeat, place)
+            attempt = _async_attempt if asynchronous else _attempt
+            yield MapCall(_Bound(attempt, one, call), name, asynchronous)
+
+    def _outcome(self, outcome: Outcome[Any]) -> None:
+        """A call has ended, or will not begin."""
+        assert outcome.index is not None
+        call = self._calls.pop(outcome.index, None)
+        if call is None:  # never taken: there was no room before the run was stopped
+            item, repeat, place = self._work[outcome.index]
+            call = Call(self._experiment, item, repeat, place)
+        status = _STATUS[outcome.status]
+        if status in FINAL:
+            self._keeper.write(call.frame(status, outcome.reason, _kept(call, outcome)))
+        elif call.attempt is not None:
+            self._keeper.write(call.frame(status, outcome.reason))
+        if self._progress is not None:
+            self._progress.told(outcome)
+        self._count(call, status)
+        record = call.record
+        if record is None or status not in (ItemStatus.OK, ItemStatus.ERROR):
+            if record is not None:
+                self._given_up.add(record.key)
+                self._early.pop(record.key, None)
+            self._result(call, outcome, None)
+        elif record.key in self._early:
+            del self._early[record.key]
+            self._result(call, outcome, record)
+        else:
+            self._ended[record.key] = call, outcome
+        self._take_settled()
+
+    def _count(self, call: Call, status: ItemStatus) -> None:
+        if status in (ItemStatus.ERROR, ItemStatus.TIMED_OUT):
+            self._failed += 1
+            if self._max_failures is not None and self._failed > self._max_failures:
+                self._stop(f"more than {self._max_failures:,} calls failed")
+        cost = None if call.attempt is None else call.attempt.usage.cost
+        if cost is not None:
+            self._spent += cost
+            if self._budget is not None and self._spent >= self._budget:
+                self._stop(f"the budget of {self._budget:g} US dollars is spent")
+
+    def _stop(self, reason: str) -> None:
+        if reason not in self.notes:
+            self.notes.append(reason)
+            self._executor.stop(reason)
+
+    def _calls_are_over(self) -> None:
+        if self._executor.interrupted:
+            self.notes.append("it was interrupted by Ctrl-C")
+
+    # -- scores ------------------------------------------------------------------------------------------------
+
+    def _take_settled(self) -> None:
+        while True:
+            try:
+                record = self._settled.get_nowait()
+            except queue.Empty:
+                return
+            self._scored(record)
+
+    def _scored(self, record: Record | None) -> None:
+        if record is None or record.key in self._given_up:
+            return
+        ended = self._ended.pop(record.key, None)
+        if ended is None:
+            self._early[record.key] = record
+        else:
+            self._result(*ended, record)
+
+    def _wait_for_scores(self) -> None:
+        """Until all are final: each metric has a deadline, and the engine settles every score in bounded time."""
+        if self._executor.interrupted:
+            self._take_settled()
+            return
+        try:
+            while self._ended:
+                # (Never for long: a signal that comes as a wait begins is seen when it ends.)
+                try:
+                    self._scored(self._settled.get(timeout=LOOK))
+                except queue.Empty:
+                    continue
+        except KeyboardInterrupt:
+            log.warning("tracekeeper: Ctrl-C: %d items are still being judged; they are shown as they stand",
+                        len(self._ended))
+            self.notes.append("it was interrupted by Ctrl-C while items were being judged")
+
+    def _close(self) -> None:
+        """What is not judged yet is shown as it stands."""
+        for call, outcome in [*self._ended.values()]:
+            self._result(call, outcome, call.record)
+        self._ended.clear()
+        self._early.clear()
+        if self._progress is not None:
+            self._progress.close()
+        if self._complaints > 1:
+            log.warning("tracekeeper: on_result of an evaluation raised %d times", self._complaints)
+
+    # -- results -----------------------------------------------------------------------------------------------
+
+    def _result(self, call: Call, outcome: Outcome[Any], record: Record | None) -> None:
+        status = _STATUS[outcome.status]
+        usage = None if call.attempt is None else call.attempt.usage
+        result = ItemResult(
+            item_id=call.item.id,
+            repeat=call.repeat,
+            status=status,
+            fields=call.item.fields,
+            expected=call.item.expected,
+            tags=call.item.tags,
+            split=call.item.split,
+            output=record.output if record is not None and status is ItemStatus.OK else None,
+            error=None if outcome.error is None else failures.text_of(outcome.error),
+            reason=outcome.reason,
+            seconds=outcome.seconds if outcome.attempts else None,
+            attempts=outcome.attempts,
+            cost=None if usage is None else usage.cost,
+            input_tokens=usage.input_tokens if usage is not None and usage.calls > usage.unreported else None,
+            output_tokens=usage.output_tokens if usage is not None and usage.calls > usage.unreported else None,
+            trace_id="" if call.record is None else call.record.trace_id,
+            span_id="" if call.record is None else call.record.span_id,
+            scores=record.scores if record is not None else self._without(outcome),
+        )
+        self.results[call.position] = result
+        if self._progress is not None:
+            self._progress.judged(result)
+        if self._on_result is not None:
+            try:
+                self._on_result(result)
+            except Exception as error:  # noqa: BLE001  it is told about results; it does not decide about them
+                self._complaints += 1
+                if self._complaints == 1:
+                    log.warning("tracekeeper: on_result of an evaluation raised; it goes on", exc_info=error)
+
+    def _without(self, outcome: Outcome[Any]) -> dict[str, Score]:
+        """The scores of a call that has no record, or whose record came too late: a status and a reason for each."""
+        why = outcome.reason or "the call has no record"
+        ended = outcome.status in ("error", "timed_out")
+        status = ScoreStatus.SKIPPED if ended else ScoreStatus.PENDING
+        return {
+            name: Score(status=status, reason=f"the task: {why}", name=name, metric_version=one.version)
+            for one in self._app.metrics
+            for name in one.names
+        }
+
+
+class _Bound:
+    """A call without arguments, of any of the two kinds."""
+
+    __slots__ = ("_attempt", "_call", "_function")
+
+    def __init__(self, attempt: Callable[[Call, Any], Any], call: Call, function: Callable[..., Any]) -> None:
+        self._attempt = attempt
+        self._call = call
+        self._function = function
+
+    def __call__(self) -> Any:
+        return self._attempt(self._call, self._function)
+
+
+def _attempt(call: Call, function: Callable[..., Any]) -> Any:
+    bound = bind_task(function, call.item.fields)
+    with Attempt(call):
+        made = bound()
+    if is_awaitable(made) or isinstance(made, AsyncIterator):
+        return _finished(call, made)
+    if isinstance(made, Iterator):
+        for _ in made:  # a stream ends when it is read; its text is the record's output
+            pass
+        return None
+    return made
+
+
+async def _async_attempt(call: Call, function: Callable[..., Any]) -> Any:
+    bound = bind_task(function, call.item.fields)
+    with Attempt(call):
+        return await bound()
+
+
+async def _finished(call: Call, made: Any) -> Any:
+    if isinstance(made, AsyncIterator):
+        async for _ in made:
+            pass
+        return None
+    return await made
+
+
+def _kept(call: Call, outcome: Outcome[Any]) -> dict[str, Any]:
+    """What the store keeps of an item besides its record."""
+    item = call.item
+    usage = None if call.attempt is None else call.attempt.usage
+    known = {
+        "fields": dict(item.fields),
+        "tags": list(item.tags),
+        "split": item.split,
+        "error": None if outcome.error is None else failures.text_of(outcome.error),
+        "seconds": round(outcome.seconds, 6) if outcome.attempts else None,
+        "attempts": outcome.attempts,
+        "cost": None if usage is None else usage.cost,
+        "tokens": None if usage is None or usage.calls <= usage.unreported else [usage.input_tokens, usage.output_tokens],
+    }
+    return {name: value for name, value in known.items() if value not in (None, "", [])}
+
+

@@ -1,0 +1,135 @@
+"""The app whose calls are the items of a run, and what is said of each call when it begins.
+
+An item's call is a record like any other. Which item it is, its fields and its ``expected`` are set on the record's span
+as it begins, so they are on disk with it, and every metric finds them there: at once, in a worker, or in a year.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any
+
+from tracekeeper.configuration import settings
+from tracekeeper.evaluation.item import Item
+from tracekeeper.judging import Metric
+from tracekeeper.journal.frames import ItemFrame
+from tracekeeper.scoring.app import App
+from tracekeeper.scoring.record import Record
+from tracekeeper.scoring.views import ITEM
+from tracekeeper.tracing import capture
+from tracekeeper.tracing.recordings import active
+from tracekeeper.tracing.state import RecordState
+from tracekeeper.tracing.tracking import UsageTotal, track_usage
+from tracekeeper.types import ItemStatus
+
+LIMIT = 1 << 20
+"""Bytes of JSON that are kept of an item's fields."""
+PREFIX = "experiment:"
+"""Of the tag that every record of an experiment has: ``tk.records('tag = "experiment:0123456789abcdef"')``."""
+
+
+class TaskApp(App[..., Any]):
+    """A task with the metrics of a run. It says when all scores of a call are final."""
+
+    def __init__(
+        self,
+        task: Callable[..., Any],
+        *,
+        name: str,
+        version: str,
+        metrics: Sequence[Metric],
+        settled: queue.SimpleQueue[Record | None],
+    ) -> None:
+        super().__init__(task, name=name, version=version, metrics=metrics)
+        self._tell = settled.put
+
+    def _check(self, metrics: Sequence[Metric]) -> None:
+        """Not here: the plan knows the items' fields."""
+
+    def settled(self, record: Record) -> None:
+        """All scores that this process computes are final. Lock-free."""
+        super().settled(record)
+        self._tell(record)
+
+
+class Call:
+    """One call of the task with one item, and the latest attempt at it."""
+
+    __slots__ = ("attempt", "experiment", "item", "position", "repeat")
+
+    def __init__(self, experiment: str, item: Item, repeat: int, position: int) -> None:
+        self.experiment = experiment
+        self.item = item
+        self.repeat = repeat
+        self.position = position
+        self.attempt: Attempt | None = None
+
+    @property
+    def record(self) -> Record | None:
+        """The handle of its record, once that has begun."""
+        state = None if self.attempt is None else self.attempt.state
+        return None if state is None else Record.of(state)
+
+    def frame(self, status: ItemStatus, reason: str | None = None, data: Any = None) -> ItemFrame:
+        """What the journal is told of it."""
+        state = None if self.attempt is None else self.attempt.state
+        return ItemFrame(
+            experiment=self.experiment,
+            item=self.item.id,
+            repeat=self.repeat,
+            status=status.value,
+            at=time.time_ns(),
+            trace_id=b"" if state is None else state.trace_id,
+            span_id=b"" if state is None else state.span_id,
+            reason=reason,
+            data=None if data is None else json_of(data),
+        )
+
+
+class Attempt:
+    """A block in which the task is called: the first record that begins inside is the item's."""
+
+    __slots__ = ("_call", "_token", "_tracking", "state", "usage")
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self.state: RecordState | None = None
+        self._tracking = track_usage()
+
+    def __enter__(self) -> Attempt:
+        self._call.attempt = self
+        self.usage: UsageTotal = self._tracking.__enter__()
+        self._token = active.set((*active.get(), self))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        active.reset(self._token)
+        self._tracking.__exit__(kind, error, traceback)
+
+    def begun(self, state: RecordState) -> None:
+        """A record begins. Lock-free (see ``recordings``)."""
+        if self.state is not None or not isinstance(state.app, TaskApp):
+            return
+        self.state = state
+        call = self._call
+        item = call.item
+        if state.span is not None:
+            known = {"experiment": call.experiment, "id": item.id, "repeat": call.repeat, "fields": dict(item.fields)}
+            state.span.set(
+                expected=... if item.expected is None else item.expected,
+                metadata={ITEM: known},
+                tags=(f"{PREFIX}{call.experiment}", *item.tags),
+            )
+        if state.keeper is not None and call.attempt is self:
+            state.keeper.write(call.frame(ItemStatus.RUNNING))
+
+
+def json_of(data: Any) -> bytes:
+    """As captured values are kept: masked, and what JSON cannot hold as text that says what it was."""
+    now = settings()
+    return capture.encode(data, limit=LIMIT, mask_keys=now.mask_keys, mask=now.mask)[0]

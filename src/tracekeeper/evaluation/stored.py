@@ -1,0 +1,190 @@
+"""An experiment as the store has it: results in dataset order, and what a resume has to know."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import orjson
+
+from tracekeeper.evaluation.facts import MetricFacts, RunFacts
+from tracekeeper.evaluation.result import ItemResult
+from tracekeeper.evaluation.running.run import FINAL
+from tracekeeper.scoring import stored as stored_records
+from tracekeeper.scoring.stored import StoredRecord
+from tracekeeper.tracing import capture, runtime
+from tracekeeper.types import ExperimentError, ItemStatus, Score
+
+SHIP_WITHIN = 30.0
+"""Seconds for storing what this process and dead ones have journaled, before an experiment is read."""
+AT_A_TIME = 500
+WHOLE = ""
+"""Instead of an item's id: what belongs to the run as a whole."""
+T = TypeVar("T")
+
+
+class Defined(NamedTuple):
+    """What a run was asked to do."""
+
+    id: str
+    name: str
+    started: float
+    data: dict[str, Any]
+
+    @property
+    def ids(self) -> list[str]:
+        """Of its items, in dataset order, as it was when the run began."""
+        return self.data["items"]  # type: ignore[no-any-return]
+
+    @property
+    def repeats(self) -> int:
+        """Calls of each item."""
+        return self.data["options"]["repeats"]  # type: ignore[no-any-return]
+
+    @property
+    def metrics(self) -> dict[str, MetricFacts]:
+        """By the names of their scores."""
+        return {one["name"]: MetricFacts(**one) for one in self.data["metrics"]}
+
+    def facts(self, *, missing: int, seconds: float | None, note: str | None = None) -> RunFacts:
+        """For ``Results``."""
+        data = self.data
+        return RunFacts(
+            id=self.id,
+            name=self.name,
+            dataset=data["dataset"],
+            dataset_version=data["dataset_version"],
+            task=data["task"],
+            task_version=data["task_version"],
+            started=self.started,
+            seconds=seconds,
+            missing=missing,
+            project=data["project"],
+            note=note,
+        )
+
+
+class Found(NamedTuple):
+    """An experiment and what became of its calls."""
+
+    defined: Defined
+    results: list[ItemResult]
+    """Every call, in dataset order; what has not ended is ``pending``."""
+    seconds: float | None
+    scores: dict[str, Score]
+    """Of the run as a whole."""
+
+
+def defined(wanted: str) -> Defined:
+    """The definition of an experiment.
+
+    Raises
+    ------
+    ExperimentError
+        None has this id or name; the nearest are named.
+    StoreError
+        The database cannot be read.
+    """
+    keeper = runtime.keeper()
+    keeper.ship(SHIP_WITHIN)
+    store = keeper.store()
+    row = store.experiment(wanted)
+    if row is None:
+        known = {name for one in store.experiments() for name in (one.id, one.name)}
+        near = difflib.get_close_matches(wanted, known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(known)[:8])}" if known else ""
+        raise ExperimentError(f"there is no experiment {wanted!r} in {keeper.store_url}{hint}")
+    data = orjson.loads(row.data)
+    return Defined(row.id, row.name, data["started"], data)
+
+
+def found(wanted: str) -> Found:
+    """An experiment with its results."""
+    what = defined(wanted)
+    store = runtime.keeper().store()
+    rows = {(row.item, row.repeat): row for row in store.experiment_items(what.id)}
+    whole = rows.pop((WHOLE, 0), None)
+    ids = dict.fromkeys(what.ids)
+    ids.update(dict.fromkeys(item for item, _ in rows))  # what a resume found in a dataset that had grown
+    wanted_rows = [(item, repeat, rows.get((item, repeat))) for item in ids for repeat in range(what.repeats)]
+    results: list[ItemResult] = []
+    for some in chunks(wanted_rows, AT_A_TIME):
+        keys = [(row.trace_id, row.span_id) for _, _, row in some if row is not None and row.trace_id]
+        records, scores = _records(keys), _scores(keys)
+        for item, repeat, row in some:
+            key = ("", "") if row is None else (row.trace_id, row.span_id)
+            results.append(_result(item, repeat, row, records.get(key), scores.get(key, {})))
+    summed = {} if whole is None or whole.data is None else orjson.loads(whole.data)
+    of_run = {name: Score(**_plain_score(one)) for name, one in summed.get("scores", {}).items()}
+    return Found(what, results, summed.get("seconds"), of_run)
+
+
+def chunks(things: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """So many at a time."""
+    return (things[first : first + size] for first in range(0, len(things), size))
+
+
+def _plain_score(known: dict[str, Any]) -> dict[str, Any]:
+    from tracekeeper.types import ScoreStatus
+
+    return {**known, "status": ScoreStatus(known["status"])}
+
+
+def _records(keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], StoredRecord]:
+    store = runtime.keeper().store()
+    rows = store.records_by_key(keys)
+    found = stored_records.from_rows(rows, store.payloads([row.id for row in rows]))
+    return {(one.trace_id, one.span_id): one for one in found}
+
+
+def _scores(keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], dict[str, Score]]:
+    by_key: dict[tuple[str, str], list[Score]] = {}
+    for row in runtime.keeper().store().scores_by_key(keys):
+        by_key.setdefault((row.trace_id, row.span_id), []).append(stored_records.score_of(row))
+    return {key: stored_records.latest(scores) for key, scores in by_key.items()}
+
+
+def _result(
+    item: str, repeat: int, row: Any, record: StoredRecord | None, scores: dict[str, Score]
+) -> ItemResult:
+    if row is None:
+        return ItemResult(item_id=item, repeat=repeat, status=ItemStatus.PENDING, reason="it has not begun")
+    status, reason = ItemStatus(row.status), row.reason
+    if status is ItemStatus.RUNNING and record is not None and record.status == "interrupted":
+        status, reason = ItemStatus.PENDING, "its process ended while it ran"
+    kept = {} if row.data is None else orjson.loads(row.data)
+    fields = kept.get("fields") or (capture.decode(record.input) if record is not None and record.input else {})
+    fields = fields if isinstance(fields, dict) else {"input": fields}
+    tokens = kept.get("tokens") or (None, None)
+    return ItemResult(
+        item_id=item,
+        repeat=repeat,
+        status=status,
+        fields=fields,
+        expected=fields.get("expected", fields.get("reference")),
+        tags=tuple(kept.get("tags", ())),
+        split=kept.get("split", ""),
+        output=_output(status, record),
+        error=kept.get("error"),
+        reason=reason,
+        seconds=kept.get("seconds"),
+        attempts=kept.get("attempts", 0),
+        cost=kept.get("cost"),
+        input_tokens=tokens[0],
+        output_tokens=tokens[1],
+        trace_id=row.trace_id,
+        span_id=row.span_id,
+        scores=scores,
+    )
+
+
+def _output(status: ItemStatus, record: StoredRecord | None) -> Any:
+    if status is not ItemStatus.OK or record is None or record.output is None:
+        return None
+    return capture.decode(record.output)
+
+
+def ended(result: ItemResult) -> bool:
+    """Whether it is not to be run again."""
+    return result.status in FINAL
