@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tracekeeper.concurrency.maps import Parallel, aparallel_map, parallel_map
     from tracekeeper.concurrency.pools import ThreadPoolExecutor
     from tracekeeper.configuration import Settings, configure, context, settings
+    from tracekeeper.evaluation.item import Item
     from tracekeeper.integrations import Instrumented, instrument, instrumented, uninstrument
     from tracekeeper.judging import Metric, metric, select
     from tracekeeper.lm import LM, Answer, Chunk, Timeouts, ToolCall
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from tracekeeper.types import (
         Blocked,
         ConfigurationError,
+        DatasetError,
         FilterError,
         ImportFileError,
         ItemsFailedError,
@@ -73,6 +75,7 @@ _HOMES = {
     "tracekeeper.concurrency.maps": ("Parallel", "aparallel_map", "parallel_map"),
     "tracekeeper.concurrency.pools": ("ThreadPoolExecutor",),
     "tracekeeper.configuration": ("Settings", "configure", "context", "settings"),
+    "tracekeeper.evaluation.item": ("Item",),
     "tracekeeper.integrations": ("Instrumented", "instrument", "instrumented", "uninstrument"),
     "tracekeeper.judging": ("Metric", "metric", "select"),
     "tracekeeper.lm": ("LM", "Answer", "Chunk", "Timeouts", "ToolCall"),
@@ -100,6 +103,7 @@ _HOMES = {
     "tracekeeper.types": (
         "Blocked",
         "ConfigurationError",
+        "DatasetError",
         "FilterError",
         "ImportFileError",
         "ItemsFailedError",
@@ -140,9 +144,11 @@ __all__ = [
     "Blocked",
     "Chunk",
     "ConfigurationError",
+    "DatasetError",
     "FilterError",
     "ImportFileError",
     "Instrumented",
+    "Item",
     "ItemsFailedError",
     "JournalError",
     "LMError",

@@ -3,6 +3,7 @@
 from tracekeeper.types.errors import (
     Blocked,
     ConfigurationError,
+    DatasetError,
     FilterError,
     ImportFileError,
     ItemsFailedError,
@@ -37,6 +38,7 @@ __all__ = [
     "Blocked",
     "ConfigurationError",
     "Copies",
+    "DatasetError",
     "FilterError",
     "ImportFileError",
     "ItemStatus",

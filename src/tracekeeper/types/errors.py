@@ -9,6 +9,7 @@
     ├── FilterError (ValueError)           a filter that does not parse; knows its position
     ├── RecordingError (LookupError)       a recording without the one record that was asked for
     ├── ImportFileError (ValueError)       a file whose format cannot be told, or that has no good line
+    ├── DatasetError (ValueError)          items that cannot be kept, or a dataset that cannot be used so
     ├── JournalError (OSError)             the local buffer cannot be opened
     ├── StoreError                         the database cannot be used
     ├── PromptError (ValueError)           what a model is to be asked cannot be sent as it is
@@ -69,6 +70,13 @@ class RecordingError(TracekeeperError, LookupError):
 
 class ImportFileError(TracekeeperError, ValueError):
     """A file cannot be imported: its format cannot be told, a named field is nowhere in it, or no line is good."""
+
+
+class DatasetError(TracekeeperError, ValueError):
+    """Items cannot be kept as they are, or a dataset cannot be used like this. The message names the item, by position.
+
+    What was stored before stays; inserting the same items again stores no copy of them.
+    """
 
 
 class JournalError(TracekeeperError, OSError):

@@ -1,0 +1,1 @@
+"""``tk.Dataset``: versioned items, their formats in and out, differences, schema."""
