@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tracekeeper.concurrency.maps import Parallel, aparallel_map, parallel_map
     from tracekeeper.concurrency.pools import ThreadPoolExecutor
     from tracekeeper.configuration import Settings, configure, context, settings
+    from tracekeeper.evaluation.evaluate import aevaluate, evaluate, resume
+    from tracekeeper.evaluation.experiment import Experiment
     from tracekeeper.evaluation.item import Item
     from tracekeeper.integrations import Instrumented, instrument, instrumented, uninstrument
     from tracekeeper.judging import Metric, metric, select
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
         Blocked,
         ConfigurationError,
         DatasetError,
+        ExperimentError,
         FilterError,
         ImportFileError,
         ItemsFailedError,
@@ -76,6 +79,8 @@ _HOMES = {
     "tracekeeper.concurrency.pools": ("ThreadPoolExecutor",),
     "tracekeeper.configuration": ("Settings", "configure", "context", "settings"),
     "tracekeeper.evaluation.item": ("Item",),
+    "tracekeeper.evaluation.evaluate": ("aevaluate", "evaluate", "resume"),
+    "tracekeeper.evaluation.experiment": ("Experiment",),
     "tracekeeper.integrations": ("Instrumented", "instrument", "instrumented", "uninstrument"),
     "tracekeeper.judging": ("Metric", "metric", "select"),
     "tracekeeper.lm": ("LM", "Answer", "Chunk", "Timeouts", "ToolCall"),
@@ -104,6 +109,7 @@ _HOMES = {
         "Blocked",
         "ConfigurationError",
         "DatasetError",
+        "ExperimentError",
         "FilterError",
         "ImportFileError",
         "ItemsFailedError",
@@ -145,6 +151,8 @@ __all__ = [
     "Chunk",
     "ConfigurationError",
     "DatasetError",
+    "Experiment",
+    "ExperimentError",
     "FilterError",
     "ImportFileError",
     "Instrumented",
@@ -185,6 +193,7 @@ __all__ = [
     "TracekeeperWarning",
     "Usage",
     "UsageTotal",
+    "aevaluate",
     "alert",
     "alerts",
     "aparallel_map",
@@ -194,6 +203,7 @@ __all__ = [
     "configure",
     "context",
     "current_span",
+    "evaluate",
     "flush",
     "guard",
     "instrument",
@@ -210,6 +220,7 @@ __all__ = [
     "records",
     "records_and_scores",
     "rescore",
+    "resume",
     "rule",
     "rules",
     "run_sync",

@@ -14,10 +14,12 @@ from tracekeeper.judging import Metric, as_metrics, return_annotation, select
 from tracekeeper.judging.checks import name_of
 from tracekeeper.judging.picking import Selector, nearest
 from tracekeeper.judging.tasks import check_task
+from tracekeeper.metrics.resolving import resolve
 from tracekeeper.scoring.app import App
 from tracekeeper.tracing.opening import enabled
 from tracekeeper.types import ConfigurationError, MetricMode
 
+GivenMetric = Metric | Callable[..., Any] | str
 LOOKED_AT = 1_000
 """Items whose fields are taken together to tell which names there are."""
 
@@ -47,7 +49,7 @@ class Plan(NamedTuple):
 def make_plan(
     data: Any,
     task: Callable[..., Any],
-    metrics: Iterable[Metric | Callable[..., Any]],
+    metrics: Iterable[GivenMetric],
     *,
     version: str | None = None,
     mapping: Mapping[str, str] | None = None,
@@ -126,10 +128,14 @@ def chosen(items: list[Item], filter: Callable[[Item], Any] | None, sample: floa
 
 
 def _metrics(
-    task: Task, metrics: Iterable[Metric | Callable[..., Any]], mapping: Mapping[str, str], fields: Mapping[str, Any]
+    task: Task,
+    metrics: Iterable[GivenMetric],
+    mapping: Mapping[str, str],
+    fields: Mapping[str, Any],
 ) -> tuple[Metric, ...]:
     own = {name for one in task.metrics for name in one.names}
-    given = as_metrics(metrics, where="evaluate: metrics")
+    known = [resolve(one) if isinstance(one, str) else one for one in metrics]
+    given = as_metrics(known, where="evaluate: metrics")
     replaced = {name for one in given for name in one.names} & own
     # A metric that is given replaces the app's own of that name.
     every = [*(one for one in task.metrics if not replaced & set(one.names)), *given]

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+import msgspec
 import orjson
 
 from tracekeeper.evaluation.facts import MetricFacts, RunFacts
@@ -116,19 +117,13 @@ def found(wanted: str) -> Found:
             key = ("", "") if row is None else (row.trace_id, row.span_id)
             results.append(_result(item, repeat, row, records.get(key), scores.get(key, {})))
     summed = {} if whole is None or whole.data is None else orjson.loads(whole.data)
-    of_run = {name: Score(**_plain_score(one)) for name, one in summed.get("scores", {}).items()}
+    of_run = msgspec.convert(summed.get("scores", {}), dict[str, Score])
     return Found(what, results, summed.get("seconds"), of_run)
 
 
 def chunks(things: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """So many at a time."""
     return (things[first : first + size] for first in range(0, len(things), size))
-
-
-def _plain_score(known: dict[str, Any]) -> dict[str, Any]:
-    from tracekeeper.types import ScoreStatus
-
-    return {**known, "status": ScoreStatus(known["status"])}
 
 
 def _records(keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], StoredRecord]:
@@ -145,9 +140,7 @@ def _scores(keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], dict[str, 
     return {key: stored_records.latest(scores) for key, scores in by_key.items()}
 
 
-def _result(
-    item: str, repeat: int, row: Any, record: StoredRecord | None, scores: dict[str, Score]
-) -> ItemResult:
+def _result(item: str, repeat: int, row: Any, record: StoredRecord | None, scores: dict[str, Score]) -> ItemResult:
     if row is None:
         return ItemResult(item_id=item, repeat=repeat, status=ItemStatus.PENDING, reason="it has not begun")
     status, reason = ItemStatus(row.status), row.reason

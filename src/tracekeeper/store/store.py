@@ -10,6 +10,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Collection, Iterable, Iterator
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, update
 from sqlalchemy.dialects.sqlite import insert

@@ -163,6 +163,10 @@ class ItemsFailedError(TracekeeperError):
         self.experiment_id = experiment_id
 
 
+class ExperimentError(TracekeeperError, LookupError):
+    """There is no such experiment, or it cannot be resumed with what was given. The message says what does not fit."""
+
+
 class Blocked(TracekeeperError):
     """A guard kept a call, or its result, from going on. The message says which metric, its value and the threshold.
 

@@ -3,12 +3,12 @@
 A run hands it callables of no arguments, in order, and is told of each one's outcome as it comes. All else, what is
 called, journaled, judged and counted, is the run's. So an executor has to promise five things, and no more:
 
-1. Every call gets exactly one ``Outcome`` (``ok``, ``error``, ``timed_out``, ``cancelled``), with its place in ``index``.
+1. Every call gets exactly one ``Outcome`` (``ok``, ``error``, ``timed_out``, ``cancelled``), its place in ``index``.
 2. ``timeout`` holds for each attempt, whatever the call does; ``retries`` of those that raised or timed out.
 3. No call is made twice but for ``retries``. One that may have begun on a machine that was lost counts as begun.
 4. After ``stop`` nothing begins; what runs goes on to its end. The first Ctrl-C does the same and gives up what still
    runs after a moment; the second raises ``KeyboardInterrupt``.
-5. ``told`` is called in the thread (task) that called ``run`` (``arun``), in order of completion, and may call ``stop``.
+5. ``told`` is called in the thread (task) that called ``run`` (``arun``), as calls end, and may call ``stop``.
 """
 
 from __future__ import annotations

@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import queue
-import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
@@ -27,6 +25,7 @@ from tracekeeper.evaluation.running.task_app import Attempt, Call, TaskApp
 from tracekeeper.judging.tasks import bind_task
 from tracekeeper.scoring.record import Record
 from tracekeeper.tracing import failures, runtime
+from tracekeeper.tracing.tracking import UsageTotal
 from tracekeeper.types import ItemStatus, Score, ScoreStatus
 
 log = logging.getLogger("tracekeeper")
@@ -216,8 +215,9 @@ class Run:
                 except queue.Empty:
                     continue
         except KeyboardInterrupt:
-            log.warning("tracekeeper: Ctrl-C: %d items are still being judged; they are shown as they stand",
-                        len(self._ended))
+            log.warning(
+                "tracekeeper: Ctrl-C: %d items are still being judged; they are shown as they stand", len(self._ended)
+            )
             self.notes.append("it was interrupted by Ctrl-C while items were being judged")
 
     def _close(self) -> None:
@@ -235,7 +235,10 @@ class Run:
 
     def _result(self, call: Call, outcome: Outcome[Any], record: Record | None) -> None:
         status = _STATUS[outcome.status]
+        if status is ItemStatus.CANCELLED and call.attempt is None:
+            status = ItemStatus.PENDING  # it never began: a resume begins it
         usage = None if call.attempt is None else call.attempt.usage
+        tokens = _tokens(usage) or (None, None)
         result = ItemResult(
             item_id=call.item.id,
             repeat=call.repeat,
@@ -250,8 +253,8 @@ class Run:
             seconds=outcome.seconds if outcome.attempts else None,
             attempts=outcome.attempts,
             cost=None if usage is None else usage.cost,
-            input_tokens=usage.input_tokens if usage is not None and usage.calls > usage.unreported else None,
-            output_tokens=usage.output_tokens if usage is not None and usage.calls > usage.unreported else None,
+            input_tokens=tokens[0],
+            output_tokens=tokens[1],
             trace_id="" if call.record is None else call.record.trace_id,
             span_id="" if call.record is None else call.record.span_id,
             scores=record.scores if record is not None else self._without(outcome),
@@ -262,7 +265,7 @@ class Run:
         if self._on_result is not None:
             try:
                 self._on_result(result)
-            except Exception as error:  # noqa: BLE001  it is told about results; it does not decide about them
+            except Exception as error:
                 self._complaints += 1
                 if self._complaints == 1:
                     log.warning("tracekeeper: on_result of an evaluation raised; it goes on", exc_info=error)
@@ -320,6 +323,11 @@ async def _finished(call: Call, made: Any) -> Any:
     return await made
 
 
+def _tokens(usage: UsageTotal | None) -> tuple[int, int] | None:
+    """In and out, where any call reported them."""
+    return None if usage is None or usage.calls <= usage.unreported else (usage.input_tokens, usage.output_tokens)
+
+
 def _kept(call: Call, outcome: Outcome[Any]) -> dict[str, Any]:
     """What the store keeps of an item besides its record."""
     item = call.item
@@ -332,8 +340,6 @@ def _kept(call: Call, outcome: Outcome[Any]) -> dict[str, Any]:
         "seconds": round(outcome.seconds, 6) if outcome.attempts else None,
         "attempts": outcome.attempts,
         "cost": None if usage is None else usage.cost,
-        "tokens": None if usage is None or usage.calls <= usage.unreported else [usage.input_tokens, usage.output_tokens],
+        "tokens": _tokens(usage),
     }
     return {name: value for name, value in known.items() if value not in (None, "", [])}
-
-

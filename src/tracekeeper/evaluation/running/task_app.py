@@ -1,7 +1,7 @@
 """The app whose calls are the items of a run, and what is said of each call when it begins.
 
-An item's call is a record like any other. Which item it is, its fields and its ``expected`` are set on the record's span
-as it begins, so they are on disk with it, and every metric finds them there: at once, in a worker, or in a year.
+An item's call is a record like any other. Which item it is, its fields and its ``expected`` are set on the record's
+span as it begins, so they are on disk with it, and every metric finds them there: at once, in a worker, or in a year.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 from tracekeeper.configuration import settings
 from tracekeeper.evaluation.item import Item
-from tracekeeper.judging import Metric
 from tracekeeper.journal.frames import ItemFrame
+from tracekeeper.judging import Metric
 from tracekeeper.scoring.app import App
 from tracekeeper.scoring.record import Record
 from tracekeeper.scoring.views import ITEM
