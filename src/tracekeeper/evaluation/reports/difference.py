@@ -145,12 +145,12 @@ def metrics_table(found: Comparison) -> Table[MetricComparison]:
         Column("baseline", lambda row: row.before, "number", lambda row: _side(row, 0)),
         Column("this run", lambda row: row.after, "number", lambda row: _side(row, 1)),
         Column("difference", lambda row: row.difference, "number", _difference),
-        Column("95 % interval", lambda row: None, text=_interval, rank=1),
+        Column("95 % interval", lambda row: None, text=_interval, rank=1, whole=True),
         Column("p", lambda row: row.p, "number", lambda row: p_text(row.p), rank=2),
         Column("items", lambda row: row.pairs, "integer", rank=3),
         Column("worse", lambda row: row.regressed, "integer", rank=3),
         Column("better", lambda row: row.improved, "integer", rank=3),
-        Column("so", lambda row: row.statement),
+        Column("so", lambda row: row.statement, whole=True),
     ]
     return Table(list(found.metrics.values()), columns, noun="metric")
 
