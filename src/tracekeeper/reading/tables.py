@@ -235,7 +235,7 @@ def _section_text(section: Section, *, width: int | None, color: bool | None) ->
 
 
 def fitting(section: Section, width: int) -> dict[int, int]:
-    """Which columns to show side by side, and how many cells each gets: no title is ever cut, nor a cell of a whole column.
+    """Which columns to show side by side, and how many cells each gets: no title is cut, nor a cell of a whole column.
 
     Columns of the highest rank give way first, then long cells. Nothing when even the columns of rank 0 do not fit;
     each row is then shown as a list of its own.

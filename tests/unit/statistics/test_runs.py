@@ -105,6 +105,18 @@ def test_few_values_are_left_to_students_t() -> None:
     assert bootstrap_mean(values) == pytest.approx(tuple(theirs.confidence_interval()), rel=1e-9)
 
 
+def test_very_many_values_are_put_together_without_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = [round(value, 7) for value in SAMPLES["skewed"](random.Random(8), 9_000)]
+    together, p = bootstrap_mean(values), bootstrap_p(values, 0.83)
+    monkeypatch.setattr("tracekeeper.statistics.bootstrap.CELLS", 10**9)
+    single = bootstrap_mean(values)
+    assert together is not None
+    assert single is not None
+    assert together == pytest.approx(single, abs=1e-7)
+    assert together != single
+    assert p == pytest.approx(bootstrap_p(values, 0.83), rel=1e-3)
+
+
 def test_values_that_are_all_the_same() -> None:
     assert bootstrap_mean([0.7] * 9) == (0.7, 0.7)
     assert bootstrap_p([0.0] * 9) == 1.0

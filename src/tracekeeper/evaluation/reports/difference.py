@@ -146,10 +146,10 @@ def metrics_table(found: Comparison) -> Table[MetricComparison]:
         Column("this run", lambda row: row.after, "number", lambda row: _side(row, 1)),
         Column("difference", lambda row: row.difference, "number", _difference),
         Column("95 % interval", lambda row: None, text=_interval, rank=1, whole=True),
-        Column("p", lambda row: row.p, "number", lambda row: p_text(row.p), rank=2),
+        Column("p", lambda row: row.p, "number", lambda row: p_text(row.p), rank=1),
         Column("items", lambda row: row.pairs, "integer", rank=3),
-        Column("worse", lambda row: row.regressed, "integer", rank=3),
-        Column("better", lambda row: row.improved, "integer", rank=3),
+        Column("worse", lambda row: row.regressed, "integer", rank=2),
+        Column("better", lambda row: row.improved, "integer", rank=4),
         Column("so", lambda row: row.statement, whole=True),
     ]
     return Table(list(found.metrics.values()), columns, noun="metric")
