@@ -201,6 +201,17 @@ def test_pairs_of_different_length_are_an_error() -> None:
         assert function([], []).difference is None
 
 
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
+def test_newcombes_interval_turns_with_the_runs_and_stays_possible(pairs: list[tuple[bool, bool]]) -> None:
+    first, second = [one for one, _ in pairs], [other for _, other in pairs]
+    found, turned = paired_booleans(first, second), paired_booleans(second, first)
+    assert found.interval is not None
+    assert turned.interval is not None
+    assert found.difference is not None
+    assert (-turned.interval.high, -turned.interval.low) == pytest.approx(tuple(found.interval), abs=1e-12)
+    assert -1 - 1e-12 <= found.interval.low <= found.difference <= found.interval.high <= 1 + 1e-12
+
+
 def test_nothing_changed_still_leaves_room_for_a_difference() -> None:
     found = paired_booleans([True] * 50, [True] * 50)
     assert (found.difference, found.p) == (0.0, 1.0)

@@ -101,8 +101,10 @@ def plain(found: Comparison) -> dict[str, Any]:
 
 def headline(found: Comparison) -> str:
     """Which runs, and over how many items."""
+    new, old = found.facts, found.baseline
+    names = (new.title, old.title) if new.title != old.title or not (new.id and old.id) else (new.id, old.id)
     return (
-        f"{clean(found.facts.title)} against {clean(found.baseline.title)}: {plural(len(found.items), 'item')}, "
+        f"{clean(names[0])} against {clean(names[1])}: {plural(len(found.items), 'item')}, "
         f"{len(found.regressed):,} regressed, {len(found.improved):,} improved"
     )
 
