@@ -16,7 +16,8 @@ from tracekeeper.reading.tables import Table
 from tracekeeper.render import clean, plural, show, truncate
 
 if TYPE_CHECKING:
-    from tracekeeper.evaluation.comparison import Comparison, MetricComparison
+    from tracekeeper.evaluation.comparison import Comparison
+    from tracekeeper.evaluation.differences import MetricComparison
 
 NAMED = 5
 """Ids of added, removed and changed items that are named."""
