@@ -70,7 +70,7 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     seconds:
         How long it took so far.
     missing:
-        Calls that have no final state; 0: it is complete.
+        Calls that have no final state, as far as the run knows; results count their own besides.
     project, note:
         Where it belongs, and what its reader must know (e.g. that something could not be stored in time).
     """
@@ -86,11 +86,6 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     missing: int = 0
     project: str = ""
     note: str | None = None
-
-    @property
-    def complete(self) -> bool:
-        """Whether every call has ended, one way or another."""
-        return self.missing == 0
 
     @property
     def title(self) -> str:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from tracekeeper.evaluation.comparison import ALPHA, Comparison, MetricComparison
+from tracekeeper.evaluation.comparison import Comparison
+from tracekeeper.evaluation.differences import ALPHA, MetricComparison
 from tracekeeper.evaluation.reports.difference import p_text
 from tracekeeper.evaluation.summary import MetricSummary
 from tracekeeper.evaluation.tables import interval_text, value_text

@@ -68,6 +68,20 @@ class Results:
         self.facts = facts if facts is not None else RunFacts(missing=_open(self._items))
         self.metrics = dict(metrics) if isinstance(metrics, Mapping) else metric_facts(metrics)
 
+    @classmethod
+    def from_json(cls, path: str | Path) -> Results:
+        """Read what ``to_json`` wrote, e.g. the baseline of a build that another machine made.
+
+        Raises
+        ------
+        ValueError
+            When the file holds no results, or those of a newer format.
+        OSError
+            When it cannot be read.
+        """
+        items, facts, metrics = reports.files.from_json(Path(path).read_bytes())
+        return Results(items, facts, metrics=metrics)
+
     # What there is.
 
     @property

@@ -103,7 +103,7 @@ def summary_columns(metrics: Any) -> list[Column[MetricSummary]]:
     return [
         Column("metric", lambda row: row.name),
         Column("mean", lambda row: row.mean, "number", mean_text),
-        Column("95 % interval", lambda row: interval_text(row.interval, row.kind), rank=1),
+        Column("95 % interval", lambda row: interval_text(row.interval, row.kind), rank=1, whole=True),
         Column("n", lambda row: row.n, "integer", lambda row: counts_text(row.counts)),
         Column("spread", lambda row: row.spread, "number", shown=repeats, rank=3),
         Column("repeats", passes_text, shown=bool(passes), rank=2),

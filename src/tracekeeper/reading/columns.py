@@ -43,6 +43,8 @@ class Column(Generic[T]):
         Whether ``print`` shows it. Programs always get it.
     rank:
         Where the terminal is too narrow the highest rank is left out first, and said; 0 is always shown.
+    whole:
+        Whether a cell is never cut, because half of it would say something else (two ends of an interval).
     """
 
     name: str
@@ -51,6 +53,7 @@ class Column(Generic[T]):
     text: Callable[[T], str] | None = None
     shown: bool = True
     rank: int = 0
+    whole: bool = False
 
     def cell(self, row: T) -> str:
         """The text that people see."""

@@ -41,6 +41,7 @@ class Section(NamedTuple):
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     ranks: Sequence[int] = ()
+    whole: Sequence[bool] = ()
 
 
 class Table(Sequence[T], Generic[T]):
@@ -186,7 +187,8 @@ class Table(Sequence[T], Generic[T]):
     def _plain(self, items: Sequence[T]) -> list[Section]:
         shown = [column for column in self._columns if column.shown]
         rows = [[column.cell(item) for column in shown] for item in items]
-        return [Section("", [column.name for column in shown], rows, [column.rank for column in shown])]
+        ranks, whole = [column.rank for column in shown], [column.whole for column in shown]
+        return [Section("", [column.name for column in shown], rows, ranks, whole)]
 
     def _closing(self) -> list[str]:
         footer = self._footer(self._items) if self._footer is not None else []
@@ -233,13 +235,15 @@ def _section_text(section: Section, *, width: int | None, color: bool | None) ->
 
 
 def fitting(section: Section, width: int) -> dict[int, int]:
-    """Which columns to show side by side, and how many cells each gets: no title is ever cut.
+    """Which columns to show side by side, and how many cells each gets: no title is cut, nor a cell of a whole column.
 
     Columns of the highest rank give way first, then long cells. Nothing when even the columns of rank 0 do not fit;
     each row is then shown as a list of its own.
     """
     titles = [display_width(name) for name in section.columns]
     natural = [max(title, *(display_width(clean(row[i])) for row in section.rows)) for i, title in enumerate(titles)]
+    for i, whole in enumerate(section.whole):
+        titles[i] = natural[i] if whole else titles[i]
     ranks = section.ranks or [0] * len(titles)
     kept = list(range(len(titles)))
 

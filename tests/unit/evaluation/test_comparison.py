@@ -172,3 +172,5 @@ def test_text_markdown_and_plain_data_say_the_same() -> None:
 def test_runs_have_their_facts_in_the_comparison() -> None:
     found = Results([], RunFacts(id="2")).compare(Results([], RunFacts(id="1")))
     assert (found.facts.id, found.baseline.id) == ("2", "1")
+    same = Results([], RunFacts(id="0002", name="rag")).compare(Results([], RunFacts(id="0001", name="rag")))
+    assert same.text().startswith("0002 against 0001: ")

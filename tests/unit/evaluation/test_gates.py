@@ -70,7 +70,7 @@ def test_a_regression_is_where_the_metrics_direction_says() -> None:
 
 
 def test_same_noise_fails_a_build_rarely() -> None:
-    """Thirty items, no change: of 200 builds a few are called regressions, as p < 0.05 has it (half of that is worse)."""
+    """Thirty items, no change: of 200 builds a few are called regressions, half of one in twenty."""
     rng = random.Random(1)
 
     def draw() -> Results:

@@ -105,6 +105,18 @@ def test_few_values_are_left_to_students_t() -> None:
     assert bootstrap_mean(values) == pytest.approx(tuple(theirs.confidence_interval()), rel=1e-9)
 
 
+def test_very_many_values_are_put_together_without_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = [round(value, 7) for value in SAMPLES["skewed"](random.Random(8), 9_000)]
+    together, p = bootstrap_mean(values), bootstrap_p(values, 0.83)
+    monkeypatch.setattr("tracekeeper.statistics.bootstrap.CELLS", 10**9)
+    single = bootstrap_mean(values)
+    assert together is not None
+    assert single is not None
+    assert together == pytest.approx(single, abs=1e-7)
+    assert together != single
+    assert p == pytest.approx(bootstrap_p(values, 0.83), rel=1e-3)
+
+
 def test_values_that_are_all_the_same() -> None:
     assert bootstrap_mean([0.7] * 9) == (0.7, 0.7)
     assert bootstrap_p([0.0] * 9) == 1.0
@@ -187,6 +199,17 @@ def test_pairs_of_different_length_are_an_error() -> None:
         with pytest.raises(ValueError, match="zip"):
             function([1.0], [1.0, 0.0])
         assert function([], []).difference is None
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
+def test_newcombes_interval_turns_with_the_runs_and_stays_possible(pairs: list[tuple[bool, bool]]) -> None:
+    first, second = [one for one, _ in pairs], [other for _, other in pairs]
+    found, turned = paired_booleans(first, second), paired_booleans(second, first)
+    assert found.interval is not None
+    assert turned.interval is not None
+    assert found.difference is not None
+    assert (-turned.interval.high, -turned.interval.low) == pytest.approx(tuple(found.interval), abs=1e-12)
+    assert -1 - 1e-12 <= found.interval.low <= found.difference <= found.interval.high <= 1 + 1e-12
 
 
 def test_nothing_changed_still_leaves_room_for_a_difference() -> None:

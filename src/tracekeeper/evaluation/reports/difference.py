@@ -16,7 +16,8 @@ from tracekeeper.reading.tables import Table
 from tracekeeper.render import clean, plural, show, truncate
 
 if TYPE_CHECKING:
-    from tracekeeper.evaluation.comparison import Comparison, MetricComparison
+    from tracekeeper.evaluation.comparison import Comparison
+    from tracekeeper.evaluation.differences import MetricComparison
 
 NAMED = 5
 """Ids of added, removed and changed items that are named."""
@@ -101,8 +102,10 @@ def plain(found: Comparison) -> dict[str, Any]:
 
 def headline(found: Comparison) -> str:
     """Which runs, and over how many items."""
+    new, old = found.facts, found.baseline
+    names = (new.title, old.title) if new.title != old.title or not (new.id and old.id) else (new.id, old.id)
     return (
-        f"{clean(found.facts.title)} against {clean(found.baseline.title)}: {plural(len(found.items), 'item')}, "
+        f"{clean(names[0])} against {clean(names[1])}: {plural(len(found.items), 'item')}, "
         f"{len(found.regressed):,} regressed, {len(found.improved):,} improved"
     )
 
@@ -145,12 +148,12 @@ def metrics_table(found: Comparison) -> Table[MetricComparison]:
         Column("baseline", lambda row: row.before, "number", lambda row: _side(row, 0)),
         Column("this run", lambda row: row.after, "number", lambda row: _side(row, 1)),
         Column("difference", lambda row: row.difference, "number", _difference),
-        Column("95 % interval", lambda row: None, text=_interval, rank=1),
-        Column("p", lambda row: row.p, "number", lambda row: p_text(row.p), rank=2),
+        Column("95 % interval", lambda row: None, text=_interval, rank=1, whole=True),
+        Column("p", lambda row: row.p, "number", lambda row: p_text(row.p), rank=1),
         Column("items", lambda row: row.pairs, "integer", rank=3),
-        Column("worse", lambda row: row.regressed, "integer", rank=3),
-        Column("better", lambda row: row.improved, "integer", rank=3),
-        Column("so", lambda row: row.statement),
+        Column("worse", lambda row: row.regressed, "integer", rank=2),
+        Column("better", lambda row: row.improved, "integer", rank=4),
+        Column("so", lambda row: row.statement, whole=True),
     ]
     return Table(list(found.metrics.values()), columns, noun="metric")
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tracekeeper.evaluation.accounts import score_of
+from tracekeeper.evaluation.facts import MetricFacts, RunFacts
 from tracekeeper.evaluation.result import ItemResult
 from tracekeeper.reading.columns import json_text
 from tracekeeper.reading.storable import storable
@@ -19,6 +20,19 @@ if TYPE_CHECKING:
 FORMAT = "tracekeeper.results/1"
 """Name and version of the format; the number grows when a reader of the old one would misread the new one."""
 
+_SCORE_FIELDS = (
+    "value",
+    "status",
+    "reason",
+    "error",
+    "seconds",
+    "cost",
+    "metric_version",
+    "source",
+    "author",
+    "metadata",
+)
+
 
 def as_json(results: Results, *, indent: int = 0) -> str:
     """Facts, summary and calls as one JSON object."""
@@ -28,6 +42,30 @@ def as_json(results: Results, *, indent: int = 0) -> str:
 def as_csv(results: Results) -> str:
     """A row for each call."""
     return storable(results.table.to_csv()) or ""
+
+
+def from_json(text: str | bytes) -> tuple[list[ItemResult], RunFacts, dict[str, MetricFacts]]:
+    """Calls, facts and metrics of a file that ``as_json`` wrote.
+
+    Raises
+    ------
+    ValueError
+        When it is no such file, or one of a newer format.
+    """
+    try:
+        found = msgspec.json.decode(text, type=_Document)
+    except msgspec.DecodeError as error:  # a ValidationError is one
+        raise ValueError(f"these are no results that to_json() wrote: {error}") from error
+    if found.format != FORMAT:
+        raise ValueError(f"the format of these results is {found.format!r}; this version reads {FORMAT!r}")
+    return found.items, found.experiment, found.metrics
+
+
+class _Document(msgspec.Struct):
+    format: str
+    experiment: RunFacts
+    metrics: dict[str, MetricFacts]
+    items: list[ItemResult]
 
 
 def document(results: Results) -> dict[str, Any]:
@@ -63,13 +101,5 @@ def item_document(result: ItemResult, names: Sequence[str]) -> dict[str, Any]:
     scores = {}
     for name in names:
         score = score_of(result, name)
-        scores[name] = {
-            "value": score.value,
-            "status": str(score.status),
-            "reason": score.reason,
-            "error": score.error,
-            "seconds": score.seconds,
-            "cost": score.cost,
-            "metric_version": score.metric_version,
-        }
+        scores[name] = {field: getattr(score, field) for field in _SCORE_FIELDS} | {"status": str(score.status)}
     return {**fields, "status": str(result.status), "scores": scores}
