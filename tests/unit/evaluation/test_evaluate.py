@@ -1,0 +1,393 @@
+"""``evaluate``: every kind of task and metric, from everywhere; what comes back and what is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+import tracekeeper as tk
+
+ITEMS = [{"question": f"{n} + 1?", "number": n, "expected": str(n + 1)} for n in range(6)]
+WANTED = [str(n + 1) for n in range(6)]
+
+
+def outputs(experiment: tk.Experiment) -> list[Any]:
+    return [item.output for item in experiment]
+
+
+def sync(number: int) -> str:
+    return str(number + 1)
+
+
+async def asynchronous(number: int) -> str:
+    await asyncio.sleep(0)
+    return str(number + 1)
+
+
+class Callable:
+    def __call__(self, number: int) -> str:
+        return str(number + 1)
+
+    async def method(self, number: int) -> str:
+        return str(number + 1)
+
+
+@functools.wraps(asynchronous)
+def wrapper(*args: Any, **kwargs: Any) -> Any:
+    return asynchronous(*args, **kwargs)
+
+
+def bare(*args: Any) -> str:
+    (fields,) = args
+    assert "expected" not in fields
+    return str(fields["number"] + 1)
+
+
+def whole(row: dict[str, Any]) -> str:
+    return str(row["number"] + 1)
+
+
+def future(number: int) -> Any:
+    return asyncio.ensure_future(asynchronous(number))
+
+
+async def future_of_a_loop(number: int) -> str:
+    return str(await future(number))
+
+
+@tk.trace
+def traced(number: int) -> str:
+    return str(number + 1)
+
+
+def words(number: int) -> Iterator[str]:
+    yield str(number + 1)
+
+
+async def awords(number: int) -> AsyncIterator[str]:
+    yield str(number + 1)
+
+
+TASKS = {
+    "function": sync,
+    "async function": asynchronous,
+    "lambda": lambda number: str(number + 1),
+    "lambda that returns an awaitable": lambda number: asynchronous(number),
+    "object": Callable(),
+    "async method": Callable().method,
+    "partial": functools.partial(sync),
+    "partial of an async function": functools.partial(asynchronous),
+    "wrapper of an async function": wrapper,
+    "bare arguments": bare,
+    "whole input": whole,
+    "future": future_of_a_loop,
+    "traced": traced,
+    "generator": words,
+    "async generator": awords,
+}
+
+
+def right(output: str, expected: str) -> bool:
+    return output == expected
+
+
+async def aright(output: str, expected: str) -> bool:
+    await asyncio.sleep(0)
+    return output == expected
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_a_task_of_every_kind_is_called_and_judged(task: Any, keeper: object) -> None:
+    experiment = tk.evaluate(ITEMS, task, metrics=[right, aright, "exact_match"], name="kinds", timeout=10)
+    assert [item.status for item in experiment] == ["ok"] * 6, [item.reason or item.error for item in experiment]
+    assert [item.output for item in experiment] == WANTED
+    for item in experiment:
+        assert {name: score.value for name, score in item.scores.items()} == {
+            "right": True,
+            "aright": True,
+            "exact_match": True,
+        }
+    tk.flush(timeout=20)
+    assert len(tk.records()) == 6, "each call is one record"
+
+
+def test_what_is_loaded_is_what_came_back(keeper: object) -> None:
+    def task(question: str, number: int) -> dict[str, Any]:
+        if number == 2:
+            raise ValueError("two")
+        return {"text": str(number + 1), "length": 1}
+
+    def long(length: int) -> int:
+        return length
+
+    made = tk.evaluate(ITEMS, task, metrics=[long, tk.metric(right).on(output=tk.select.output("text"))], name="loaded")
+    read = tk.Experiment.load("loaded")
+    assert read.id == made.id
+    for one, other in zip(made, read, strict=True):
+        assert one.item_id == other.item_id
+        assert (one.status, one.output, one.error, one.fields) == (
+            other.status,
+            other.output,
+            other.error,
+            other.fields,
+        )
+        assert {name: (score.status, score.value) for name, score in one.scores.items()} == {
+            name: (score.status, score.value) for name, score in other.scores.items()
+        }
+    assert read.summary().metrics["right"].counts == {"scored": 5, "skipped": 1}
+    assert made.summary().metrics["long"].mean == read.summary().metrics["long"].mean == 1
+    assert [item.error for item in read.failures] == ["ValueError: two"]
+    assert len(tk.records(f'tag = "experiment:{made.id}"')) == 6
+
+
+def test_an_app_is_recorded_once_with_its_own_metrics_and_those_of_the_run(keeper: object) -> None:
+    @tk.app(name="adder", version="7", metrics=[right])
+    def add(number: int) -> str:
+        return str(number + 1)
+
+    experiment = tk.evaluate(ITEMS, add, metrics=[aright])
+    assert {frozenset(item.scores) for item in experiment} == {frozenset({"right", "aright"})}
+    assert (experiment.facts.task, experiment.facts.task_version) == ("adder", "7")
+    tk.flush(timeout=20)
+    [standing] = tk.leaderboard()
+    assert (standing.app, standing.version, standing.records) == ("adder", "7", 6)
+
+
+def test_mapping_renames_and_item_fields_reach_metrics(keeper: object) -> None:
+    items = [{"q": "a", "gold_answer": "A", "weight": 3}]
+
+    def judged(answer_text: str, reference_text: str, weight: int, item: dict[str, Any]) -> tuple[float, str]:
+        assert item["weight"] == weight
+        return float(answer_text == reference_text) * weight, "weighed"
+
+    task = lambda q: {"text": q.upper()}  # noqa: E731
+    mapping = {"answer_text": "output.text", "reference_text": "gold_answer"}
+    experiment = tk.evaluate(items, task, metrics=[judged], mapping=mapping)
+    [item] = experiment
+    assert (item.scores["judged"].value, item.scores["judged"].reason) == (3, "weighed")
+
+
+def test_repeats_are_calls_of_their_own(keeper: object) -> None:
+    seen = Counter[int]()
+    lock = threading.Lock()
+
+    def task(number: int) -> int:
+        with lock:
+            seen[number] += 1
+            return seen[number]
+
+    experiment = tk.evaluate(ITEMS[:2], task, repeats=3, concurrency=1)
+    assert [(item.fields["number"], item.repeat, item.output) for item in experiment] == [
+        (number, repeat, repeat + 1) for number in range(2) for repeat in range(3)
+    ]
+
+
+def test_retries_try_again_and_the_last_attempt_is_the_record(keeper: object) -> None:
+    tries = Counter[int]()
+
+    def task(number: int) -> str:
+        tries[number] += 1
+        if tries[number] == 1:
+            raise ConnectionError("once")
+        return str(number + 1)
+
+    experiment = tk.evaluate(ITEMS[:3], task, retries=1, metrics=[right])
+    assert [(item.status, item.attempts, item.scores["right"].value) for item in experiment] == [("ok", 2, True)] * 3
+
+
+def test_enough_failures_or_money_stop_what_has_not_begun(keeper: object) -> None:
+    def fails(number: int) -> str:
+        raise ValueError(number)
+
+    experiment = tk.evaluate(ITEMS, fails, max_failures=1, concurrency=1)
+    assert Counter(item.status for item in experiment)["error"] in (2, 3)  # one may have begun meanwhile
+    assert not experiment.complete
+    assert experiment.notes == ["more than 1 calls failed"]
+
+    lm = tk.LM(lambda prompt: tk.Answer(text="a", usage=tk.Usage(input_tokens=1, output_tokens=1, cost=1.0)))
+    experiment = tk.evaluate(ITEMS, lambda question: lm(question).text, budget=2.0, concurrency=1)
+    done = [item for item in experiment if item.status == "ok"]
+    assert len(done) in (2, 3)
+    assert {item.cost for item in done} == {1.0}
+    assert experiment.missing == 6 - len(done)
+    rest = tk.resume(experiment, task=lambda question: "b", data=ITEMS)
+    assert outputs(rest) == ["a"] * len(done) + ["b"] * (6 - len(done))
+
+
+def test_a_filter_and_a_sample_choose(keeper: object) -> None:
+    even = tk.evaluate(ITEMS, sync, filter=lambda item: item.fields["number"] % 2 == 0)
+    assert outputs(even) == ["1", "3", "5"]
+    some = tk.evaluate(ITEMS, sync, sample=0.5, seed=3)
+    assert len(some) == 3
+    assert outputs(some) == outputs(tk.evaluate(ITEMS, sync, sample=3, seed=3))
+
+
+def test_metrics_of_the_run_have_a_state_whatever_they_do(keeper: object) -> None:
+    def right_share(results: Any) -> float:
+        return sum(item.output == item.expected for item in results) / len(results)
+
+    async def explodes(results: Any) -> float:
+        raise ZeroDivisionError
+
+    experiment = tk.evaluate(ITEMS, sync, experiment_metrics=[right_share, explodes], name="whole")
+    assert experiment.scores["right_share"].value == 1.0
+    assert experiment.scores["explodes"].status == "failed"
+    assert tk.Experiment.load("whole").scores == experiment.scores
+
+
+def test_it_runs_inside_a_running_loop_and_beside_it(keeper: object) -> None:
+    async def notebook() -> None:
+        ticks = 0
+
+        async def tick() -> None:
+            nonlocal ticks
+            while True:
+                ticks += 1
+                await asyncio.sleep(0.001)
+
+        ticking = asyncio.create_task(tick())
+        await asyncio.sleep(0)
+        assert outputs(tk.evaluate(ITEMS, asynchronous, metrics=[aright])) == WANTED
+        before = ticks
+
+        async def slow(number: int) -> str:
+            await asyncio.sleep(0.05)
+            return str(number + 1)
+
+        assert outputs(await tk.aevaluate(ITEMS, slow, metrics=[right], concurrency=2)) == WANTED
+        assert ticks > before + 10, "the loop went on meanwhile"
+        ticking.cancel()
+
+    asyncio.run(notebook())
+
+
+def test_four_threads_evaluate_at_once(keeper: object) -> None:
+    found: dict[int, list[Any]] = {}
+
+    def work(number: int) -> None:
+        found[number] = outputs(
+            tk.evaluate(ITEMS, sync if number % 2 else asynchronous, metrics=[right], name=f"t{number}")
+        )
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert found == dict.fromkeys(range(4), WANTED)
+
+
+def test_rescoring_runs_no_task(keeper: object) -> None:
+    calls = []
+
+    def task(number: int) -> str:
+        calls.append(number)
+        return str(number + 1)
+
+    experiment = tk.evaluate(ITEMS, task, name="again")
+    judged = experiment.rescore([right, "exact_match"])
+    assert len(calls) == 6
+    assert {name: metric.counts for name, metric in judged.summary().metrics.items()} == {
+        "right": {"scored": 6},
+        "exact_match": {"scored": 6},
+    }
+
+
+def test_help_shows_every_option() -> None:
+    assert inspect.signature(tk.evaluate).parameters["concurrency"].default == 32
+    assert "timeout" in inspect.signature(tk.aevaluate).parameters
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"data": []}, "the dataset is empty"),
+        ({"data": [{"id": "a", "q": 1}, {"id": "a", "q": 2}]}, "items 1 and 2 have the same id, 'a'"),
+        ({"data": 3}, "int"),
+        ({"task": "sync"}, "the task must be callable, not str"),
+        (
+            {"task": lambda unknown, other: 1},
+            "the task's parameter 'unknown' is no field of the item; it has: question",
+        ),
+        ({"metrics": [lambda nowhere: 1]}, "nowhere"),
+        ({"metrics": ["exact_mach"]}, "exact_match"),
+        ({"concurrency": 0}, "concurrency=0: expected a whole number, 1 or more"),
+        ({"timeout": -1}, "timeout=-1: expected a number greater than 0"),
+        ({"retries": -1}, "retries=-1: expected a whole number, 0 or more"),
+        ({"repeats": True}, "repeats=True: expected a whole number"),
+        ({"budget": float("nan")}, "budget=nan: expected a number greater than 0"),
+        ({"concurency": 3}, "evaluate has no option concurency=; did you mean concurrency=?"),
+        ({"executor": "cluster"}, "executor='cluster': expected 'local' or an object"),
+        ({"filter": lambda item: False}, "filter= leaves no item to evaluate"),
+        ({"sample": 0}, "sample=0: expected a number of items"),
+        ({"mapping": {"refrence": "expected"}, "metrics": [lambda reference: 1]}, "did you mean 'reference'?"),
+    ],
+    ids=lambda value: "" if isinstance(value, dict) else value[:24],
+)
+def test_what_cannot_work_is_said_before_the_first_call(change: dict[str, Any], message: str, keeper: object) -> None:
+    calls = []
+
+    def task(question: str) -> str:
+        calls.append(question)
+        return question
+
+    options = {"data": ITEMS, "task": task, **change}
+    with pytest.raises(tk.TracekeeperError) as caught:
+        tk.evaluate(options.pop("data"), options.pop("task"), **options)
+    assert message in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    assert calls == []
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_coroutine_is_no_task(keeper: object) -> None:
+    with pytest.raises(tk.ConfigurationError, match="coroutine, the result of a call: give the function itself"):
+        tk.evaluate(ITEMS, asynchronous(1))  # type: ignore[arg-type]
+
+
+def test_with_tracing_off_it_says_what_to_do(keeper: object) -> None:
+    with tk.context(enabled=False), pytest.raises(tk.ConfigurationError, match=r"tracing is off.*temporary_keeper"):
+        tk.evaluate(ITEMS, sync)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"data": None}, "was run over a list that is not stored: give its items again, as data="),
+        ({"data": ITEMS[1:]}, "had 6 items, and 1 of them are not among these"),
+        ({"metrics": ["exact_match"]}, "had other metrics: this lacks right and has exact_match besides"),
+        ({"experiment": "frist"}, "did you mean 'first'?"),
+    ],
+    ids=["no data", "other data", "other metrics", "no experiment"],
+)
+def test_a_resume_that_does_not_fit_is_refused(change: dict[str, Any], message: str, keeper: object) -> None:
+    tk.evaluate(ITEMS, sync, metrics=[right], name="first")
+    options: dict[str, Any] = {"experiment": "first", "task": sync, "metrics": [right], "data": ITEMS, **change}
+    with pytest.raises(tk.ExperimentError) as caught:
+        tk.resume(options.pop("experiment"), **options)
+    assert message in str(caught.value)
+
+
+def test_a_resume_runs_what_a_dataset_has_got_since_and_nothing_twice(keeper: object) -> None:
+    calls: list[int] = []
+
+    def task(number: int) -> str:
+        calls.append(number)
+        return str(number + 1)
+
+    first = tk.evaluate(ITEMS[:4], task, metrics=[right])
+    grown = tk.resume(first, task=task, metrics=[right], data=ITEMS)
+    assert outputs(grown) == WANTED
+    assert sorted(calls) == list(range(6))
+    again = tk.resume(first.id, task=task, metrics=[right], data=ITEMS)
+    assert outputs(again) == WANTED
+    assert len(calls) == 6
+    assert {item.scores["right"].value for item in again} == {True}
+    assert outputs(tk.Experiment.load(first.id)) == WANTED
