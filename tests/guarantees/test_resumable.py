@@ -1,0 +1,213 @@
+"""G8: an interrupted evaluation keeps every finished item, tells what is missing, and resumes exactly the rest."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from tests.conftest import FULL
+from tests.support import programs
+
+KILLS = 100 if FULL else 12
+ITEMS = 60
+
+TASK = """
+import os, sys, threading, time
+import tracekeeper as tk
+
+ITEMS = [{"id": f"i{n}", "n": n, "expected": str(n)} for n in range(COUNT)]
+
+def account(line):
+    "What was done, on disk before the task returns: one write that the system does not tear."
+    file = os.open("account", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(file, (line + "\\n").encode())
+    os.close(file)
+
+def task(n):
+    account(f"begun {n}")
+    time.sleep(0.01)
+    account(f"done {n}")
+    return str(n)
+
+def right(output, expected):
+    return output == expected
+""".replace("COUNT", str(ITEMS))
+
+RUN = (
+    TASK
+    + """
+print("ready", flush=True)
+tk.evaluate(ITEMS, task, metrics=[right], name="run", concurrency=4)
+print("over", flush=True)
+"""
+)
+
+RESUME = (
+    TASK
+    + """
+before = tk.Experiment.load("run")
+ended = {item.item_id for item in before if item.status == "ok"}
+missing = before.missing
+experiment = tk.resume("run", task=task, metrics=[right], data=ITEMS)
+print(sorted(ended), missing, sep="|")
+print([(item.item_id, item.output, item.scores["right"].value) for item in experiment])
+again = tk.Experiment.load("run")
+print(again.complete, len(again), all(item.output == item.expected for item in again))
+"""
+)
+
+
+def accounts(place: Path) -> tuple[Counter[str], Counter[str]]:
+    lines = (place / "account").read_text().split("\n") if (place / "account").exists() else []
+    kinds = Counter[str](), Counter[str]()
+    for line in lines:
+        if line:
+            kind, _, number = line.partition(" ")
+            kinds[kind == "done"][number] += 1
+    return kinds
+
+
+def test_after_kill_9_at_any_moment_a_resume_does_exactly_the_rest(tmp_path: Path) -> None:
+    chance = random.Random(5)
+    interrupted = 0
+    for round_ in range(KILLS):
+        place = tmp_path / f"{round_}"
+        place.mkdir()
+        run = programs.start(RUN, place)
+        programs.ready(run)
+        until = time.monotonic() + 30
+        goal = chance.randrange(ITEMS)
+        while sum(accounts(place)[1].values()) < goal and run.poll() is None:
+            assert time.monotonic() < until
+            time.sleep(chance.random() * 0.003)
+        programs.kill(run)
+        _, done = accounts(place)
+        finished = programs.run(RESUME, place)
+        assert finished.code == 0, finished.err
+        ended, results, after = finished.out.strip().split("\n")
+        names, _, missing = ended.partition("|")
+        kept = {name.strip(" '[]") for name in names.split(",")} - {""}
+        assert int(missing) == ITEMS - len(kept)
+        wanted = [(f"i{n}", str(n), True) for n in range(ITEMS)]
+        assert results == str(wanted), (round_, results)
+        assert after == f"True {ITEMS} True"
+        # What had ended was not run again; of what had begun, only what was under way (at most 4) could be.
+        begun_after, _ = accounts(place)
+        again = {number for number in begun_after if begun_after[number] > 1}
+        assert not {f"i{number}" for number in again} & kept
+        assert len(again) <= 4 + 4, again
+        assert set(begun_after) == {str(n) for n in range(ITEMS)}
+        # Nothing that was done well before the kill is lost: only the last of each place may not have been written.
+        assert len(kept) >= sum(done.values()) - 8
+        interrupted += int(missing) > 0
+    assert interrupted >= KILLS // 2, "most kills came in the middle"
+
+
+INTERRUPTED = (
+    TASK
+    + """
+def slow(n):
+    account(f"begun {n}")
+    time.sleep(0.05 if n < 8 else 60)
+    return str(n)
+
+print("ready", flush=True)
+try:
+    experiment = tk.evaluate(ITEMS, slow, metrics=[right], name="run", concurrency=8)
+except KeyboardInterrupt as error:
+    print("aborted", error.experiment_id == tk.Experiment.load("run").id)
+else:
+    print(experiment.complete, experiment.missing, sum(item.status == "ok" for item in experiment), experiment.notes)
+"""
+)
+
+
+def wait_for(place: Path, begun: int) -> None:
+    until = time.monotonic() + 30
+    while len(accounts(place)[0]) < begun:
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
+def test_the_first_ctrl_c_gives_what_is_finished_and_a_resume_does_the_rest(tmp_path: Path) -> None:
+    run = programs.start(INTERRUPTED, tmp_path)
+    programs.ready(run)
+    wait_for(tmp_path, 16)
+    sent = time.monotonic()
+    run.send_signal(signal.SIGINT)
+    out, err = run.communicate(timeout=30)
+    assert time.monotonic() - sent < 15, "60 s calls do not hold it"
+    assert run.returncode == 0, err
+    assert out.strip() == f"False {ITEMS - 8} 8 ['it was interrupted by Ctrl-C']", err
+    finished = programs.run(RESUME, tmp_path)
+    assert finished.out.strip().split("\n")[-1] == f"True {ITEMS} True", finished.err
+
+
+def test_the_second_ctrl_c_aborts_and_what_is_finished_is_kept(tmp_path: Path) -> None:
+    run = programs.start(
+        INTERRUPTED.replace("time.sleep(0.05 if n < 8 else 60)", "hold(n)").replace(
+            'print("ready"', HOLD + '\nprint("ready"', 1
+        ),
+        tmp_path,
+    )
+    programs.ready(run)
+    wait_for(tmp_path, 16)
+    run.send_signal(signal.SIGINT)
+    assert run.stdout is not None
+    (tmp_path / "first").touch()
+    assert run.stdout.readline().strip() == "stopping"
+    run.send_signal(signal.SIGINT)
+    out, err = run.communicate(timeout=30)
+    assert out.strip() == "aborted True", (out, err)
+    finished = programs.run(RESUME, tmp_path)
+    ended, _, after = finished.out.strip().split("\n")
+    assert int(ended.partition("|")[2]) == ITEMS - 8
+    assert after == f"True {ITEMS} True"
+
+
+HOLD = """
+import logging
+class Said(logging.Handler):
+    def emit(self, record):
+        if "Ctrl-C" in record.getMessage():
+            print("stopping", flush=True)
+            time.sleep(0.3)
+logging.getLogger("tracekeeper").addHandler(Said())
+
+def hold(n):
+    time.sleep(0.05 if n < 8 else 60)
+"""
+
+
+@pytest.mark.parametrize("what", ["harness", "exit"])
+def test_an_exception_in_the_harness_costs_no_finished_item_and_names_the_experiment(what: str, tmp_path: Path) -> None:
+    finished = programs.run(
+        TASK
+        + """
+from tracekeeper.evaluation.running import run as runs
+count = 0
+original = runs.Run._count
+def breaks(self, call, status):
+    global count
+    count += 1
+    original(self, call, status)
+    if count == 20:
+        raise SystemExit("disk on fire")
+runs.Run._count = breaks
+try:
+    tk.evaluate(ITEMS, task, metrics=[right], name="run", concurrency=4)
+except SystemExit as error:
+    print(error.experiment_id, error.__notes__)
+"""
+        + ("raise SystemExit(3)" if what == "exit" else ""),
+        tmp_path,
+    )
+    assert "does the rest" in finished.out, finished
+    resumed = programs.run(RESUME, tmp_path)
+    ended, _, after = resumed.out.strip().split("\n")
+    assert ITEMS - int(ended.partition("|")[2]) >= 19
+    assert after == f"True {ITEMS} True"
