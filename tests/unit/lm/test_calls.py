@@ -150,6 +150,7 @@ def test_an_invalid_answer_goes_back_once_with_the_reason(
     assert sorted(record.status for record in tk.records()) == ["error", "ok"], "a repair is part of its call's span"
 
 
+@pytest.mark.slow
 def test_what_may_succeed_is_asked_again_and_what_cannot_is_not(lm: Making, server: WireServer, keeper: object) -> None:
     server.script.extend(
         [{"status": 503, "headers": {"retry-after-ms": "1"}}, {"status": 429, "headers": {"retry-after-ms": "1"}}]
@@ -175,6 +176,7 @@ def test_a_provider_that_says_too_much_gets_fewer_at_once(lm: Making, server: Wi
     assert model.limiter.state() | {"concurrency": width // 2, "throttled": 1, "in_flight": 0} == model.limiter.state()
 
 
+@pytest.mark.slow
 def test_the_next_model_answers_where_one_does_not(lm: Making, server: WireServer) -> None:
     first = lm("openai/refused", retries=0, fallbacks=[lm("anthropic/hang", timeout=0.2, retries=0), lm("openai/full")])
     answer = first("Hello")
