@@ -53,6 +53,24 @@ def test_a_call_by_every_provider_is_answered_and_is_one_span(provider: str, lm:
         assert record.input[0] == {"role": "system", "content": "Be brief."}
 
 
+def test_azure_is_asked_at_its_deployments_with_its_own_key_and_version(
+    server: WireServer, keeper: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tk.LM("azure/full", api_base=server.url, api_key="secret")
+    assert (model("Hello").text, asyncio.run(model.acall("Hello")).text) == (TEXT, TEXT)
+    assert "".join(chunk.text for chunk in model.stream("Hello")) == TEXT
+    monkeypatch.setenv("OPENAI_API_VERSION", "2025-01-01-preview")
+    assert tk.LM("azure/full", api_base=server.url, api_key="secret")("Hello").text == TEXT
+    paths = [request["path"].partition("?") for request in server.requests]
+    assert {path for path, _, _ in paths} == {"/openai/deployments/full/chat/completions"}
+    assert [query for _, _, query in paths] == [*["api-version=2024-10-21"] * 3, "api-version=2025-01-01-preview"]
+    headers = [{name.lower(): value for name, value in request["headers"].items()} for request in server.requests]
+    assert {(each["api-key"], each.get("authorization")) for each in headers} == {("secret", None)}
+    tk.flush(timeout=20)
+    assert [record.status for record in tk.records()] == ["ok"] * 4
+    assert len(tk.records('attr["gen_ai.provider.name"] = "azure.ai.openai"')) == 4
+
+
 def test_a_conversation_with_a_tool_goes_through_by_both_formats(lm: Making, server: WireServer) -> None:
     tool = {"name": "weather", "description": "of a place", "parameters": {"type": "object", "properties": {}}}
     for name in ("openai/tools", "anthropic/tools"):
