@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from tests.support import garbage, wire
-from tests.support.fake_keeper import FakeKeeper, faked
+from tests.support.fake_keeper import FakeKeeper
 from tests.support.streaming import CLIENTS
 from tests.support.wire import SO_FAR, TEXT, WireServer
 
@@ -49,12 +49,6 @@ def client(request: pytest.FixtureRequest) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def server() -> Iterator[WireServer]:
     with wire.serving() as made:
-        yield made
-
-
-@pytest.fixture
-def kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKeeper]:
-    with faked(monkeypatch) as made:
         yield made
 
 

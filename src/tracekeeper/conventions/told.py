@@ -30,7 +30,8 @@ def get(value: Any, name: str, default: Any = None) -> Any:
     Fields of a pydantic model are read where it keeps them: asking one for an attribute that it does not have, which
     is what most answers are asked for, takes microseconds.
     """
-    if type(value) is dict:
+    kind: Any = type(value)
+    if kind is dict:
         return value.get(name, default)
     found: Any
     extra: Any = getattr(value, "__pydantic_extra__", _MISSING)
@@ -39,7 +40,7 @@ def get(value: Any, name: str, default: Any = None) -> Any:
         if found is _MISSING and extra:
             found = extra.get(name, _MISSING)
         if found is _MISSING:  # a property, perhaps
-            found = getattr(value, name, default) if _declares(type(value), name) else default
+            found = getattr(value, name, default) if _declares(kind, name) else default
         return found
     found = getattr(value, name, _MISSING)
     if found is not _MISSING:
