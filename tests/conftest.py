@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.fake_keeper import FakeKeeper, faked
 
 from tracekeeper import configuration
 from tracekeeper.tracing import runtime
@@ -51,4 +52,11 @@ def keeper(tmp_path: Path) -> Iterator[object]:
     from tracekeeper.testing import temporary_keeper
 
     with temporary_keeper(tmp_path / "data") as made:
+        yield made
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKeeper]:
+    """What tracing wrote: it goes to a keeper that keeps frames, without a journal."""
+    with faked(monkeypatch) as made:
         yield made

@@ -8,25 +8,18 @@ import os
 import signal
 import sys
 import types
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.failures.test_trulens import tk_in
 from tests.support import programs
-from tests.support.fake_keeper import FakeKeeper, faked
+from tests.support.fake_keeper import FakeKeeper
 
 import tracekeeper as tk
 from tracekeeper.tracing import current_span, failures, plan, runtime, trace
 
 # G1: nothing of ours takes the place of what the program did.
-
-
-@pytest.fixture
-def kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKeeper]:
-    with faked(monkeypatch) as made:
-        yield made
 
 
 def test_a_module_that_another_thread_is_importing_replaces_no_exception_and_no_result(

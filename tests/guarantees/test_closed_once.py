@@ -17,17 +17,10 @@ from typing import Any
 
 import pytest
 from tests.support import garbage
-from tests.support.fake_keeper import FakeKeeper, faked
+from tests.support.fake_keeper import FakeKeeper
 
 from tracekeeper.tracing import current_span, runtime, trace
 from tracekeeper.types import SpanStatus
-
-
-@pytest.fixture
-def kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKeeper]:
-    with faked(monkeypatch) as made:
-        yield made
-
 
 finished: list[str] = []
 

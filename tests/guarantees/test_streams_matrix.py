@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from tests.support import garbage, wire
-from tests.support.fake_keeper import FakeKeeper, faked
+from tests.support.fake_keeper import FakeKeeper
 from tests.support.streaming import CLIENTS
 from tests.support.wire import SO_FAR, TEXT, WireServer
 
@@ -49,12 +49,6 @@ def client(request: pytest.FixtureRequest) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def server() -> Iterator[WireServer]:
     with wire.serving() as made:
-        yield made
-
-
-@pytest.fixture
-def kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKeeper]:
-    with faked(monkeypatch) as made:
         yield made
 
 
@@ -155,18 +149,23 @@ def test_a_consumer_that_breaks_off(consumer: Consumer, kept: FakeKeeper, where:
 
 
 @pytest.mark.parametrize("closes", [False, True], ids=["dropped", "closed"])
-def test_a_sync_consumer_that_breaks_off(consumer: Consumer, kept: FakeKeeper, closes: bool) -> None:
+@pytest.mark.parametrize("where", ["empty", "third"])
+def test_a_sync_consumer_that_breaks_off(consumer: Consumer, kept: FakeKeeper, where: str, closes: bool) -> None:
     with consumer.client.using(consumer.server) as opens, tk.span("consumer"):
-        stream = opens("full")
+        broke = False
+        stream = opens("empty" if where == "empty" else "full")
         for chunk in stream:
-            consumer.read(chunk)
-            if len(consumer.said) == 3:
+            text = consumer.read(chunk)
+            if len(consumer.said) == 3 and (where == "third" or not text):
+                broke = True
                 break
         if closes and hasattr(stream, "close"):
             stream.close()
-            assert [end.status for end in kept.ends] == ["abandoned"]
+            assert [end.status for end in kept.ends] == ["abandoned" if broke else "ok"]
         del stream, chunk
-    assert only(kept) == ("abandoned", SO_FAR)
+    # LiteLLM keeps empty chunks to itself here: its stream is then read to its end.
+    assert broke or (where, consumer.client.library) == ("empty", "litellm")
+    assert only(kept) == (("abandoned", SO_FAR) if broke else ("ok", TEXT))
 
 
 def test_a_consumer_that_raises(consumer: Consumer, kept: FakeKeeper, caplog: pytest.LogCaptureFixture) -> None:

@@ -21,16 +21,10 @@ from typing import Any
 
 import pytest
 from tests.support import garbage
-from tests.support.fake_keeper import FakeKeeper, faked
+from tests.support.fake_keeper import FakeKeeper
 
 from tracekeeper.configuration import configure
 from tracekeeper.tracing import span, trace, trouble
-
-
-@pytest.fixture
-def kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKeeper]:
-    with faked(monkeypatch) as made:
-        yield made
 
 
 def plain(question: str, k: int = 3, *more: int, tone: str = "dry", **rest: Any) -> str:

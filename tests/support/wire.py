@@ -345,6 +345,10 @@ def _format(path: str) -> Any:
 
 
 if __name__ == "__main__":  # in a process of its own, for benchmarks: prints its address, ends with its input
-    with serving() as _server:
+    from tests.support.wire_bedrock import Bedrock
+    from tests.support.wire_google import Google
+    from tests.support.wire_ollama import Ollama
+
+    with serving(Bedrock(), Google(), Ollama()) as _server:
         print(_server.url, flush=True)
         sys.stdin.read()

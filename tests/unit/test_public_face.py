@@ -10,7 +10,18 @@ import pytest
 
 import tracekeeper as tk
 
-HEAVY = ("sqlalchemy", "alembic", "pandas", "numpy", "pydantic", "rich", "opentelemetry.sdk", "vaderSentiment")
+HEAVY = (
+    "asyncio",
+    "ssl",
+    "sqlalchemy",
+    "alembic",
+    "pandas",
+    "numpy",
+    "pydantic",
+    "rich",
+    "opentelemetry.sdk",
+    "vaderSentiment",
+)
 
 
 def test_every_public_name_resolves() -> None:
@@ -31,7 +42,9 @@ def test_a_mistyped_name_is_answered_with_the_nearest_one() -> None:
         tk.recordin  # noqa: B018
 
 
-@pytest.mark.parametrize("use", ["import tracekeeper", "import tracekeeper as tk; tk.trace(lambda: 1)"])
+@pytest.mark.parametrize(
+    "use", ["import tracekeeper", "import tracekeeper as tk; tk.trace(lambda: 1)", "import tracekeeper as tk; tk.app"]
+)
 def test_importing_and_decorating_load_nothing_heavy(use: str) -> None:
     code = f"import sys; {use}; print([m for m in {HEAVY!r} if m in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)

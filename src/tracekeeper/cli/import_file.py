@@ -23,7 +23,7 @@ from tracekeeper.reading.files import Source, open_source
 from tracekeeper.reading.progress import Progress
 from tracekeeper.reading.rows import Broken, Row
 from tracekeeper.render import plural
-from tracekeeper.scoring import log_record
+from tracekeeper.scoring.log_record import log_record
 from tracekeeper.types import ImportFileError
 
 EXAMPLES = """\

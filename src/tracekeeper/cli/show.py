@@ -16,8 +16,8 @@ from tracekeeper.reading.columns import json_text, text_of
 from tracekeeper.reading.fresh import fresh
 from tracekeeper.reading.spans import SpanLine, SpanSeen, spans_of, spans_outside
 from tracekeeper.render import format_duration
-from tracekeeper.scoring import Record
 from tracekeeper.scoring.describe import describe_history
+from tracekeeper.scoring.record import Record
 from tracekeeper.scoring.stored import load_history
 from tracekeeper.tracing import runtime
 from tracekeeper.types import Score, TracekeeperError

@@ -4,22 +4,25 @@ A runner has one loop for new calls. A loop that stops answering is replaced: *r
 it (no new calls come, those on it go on), *abandoned* when it was silent for a second. Whoever blocks it is known:
 every asyncio task made on the loop, by us or by the call itself, remembers the call that it works for, and
 ``asyncio.current_task(loop)`` tells from any thread which one's step is running.
+
+asyncio is imported by the loop's own thread: it takes longer to import than all of the engine, and a program whose
+metrics are sync never needs it.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
-from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tracekeeper.concurrency import stacks
 from tracekeeper.concurrency.task import Task
 from tracekeeper.concurrency.threads import start_daemon
+
+if TYPE_CHECKING:
+    import asyncio
 
 logger = logging.getLogger("tracekeeper")
 
@@ -27,17 +30,6 @@ SILENCE = 1.0
 """A loop that does not answer for that many seconds is abandoned."""
 
 Drive = Callable[[Task, int], Coroutine[Any, Any, None]]
-_call: ContextVar[Task | None] = ContextVar("tracekeeper_call", default=None)
-
-
-class EngineTask(asyncio.Task[Any]):
-    """An asyncio task that remembers which call it works for."""
-
-    def __init__(self, coro: Any, *, context: contextvars.Context | None = None, **kwargs: Any) -> None:
-        super().__init__(coro, context=context, **kwargs)
-        self.owner: Task | None = context.get(_call) if context is not None else _call.get()
-        # A timed-out call may outlive the loop at exit; that it was pending was said in its outcome.
-        self._log_destroy_pending = False
 
 
 class EngineLoop:
@@ -101,6 +93,8 @@ class EngineLoop:
 
     def current(self) -> asyncio.Task[Any] | None:
         """The task whose step is running."""
+        import asyncio
+
         return asyncio.current_task(self.loop) if self.loop is not None else None
 
     def blocker(self) -> Task | None:
@@ -160,6 +154,8 @@ class EngineLoop:
             self._begin(task)
 
     def _begin(self, task: Task) -> None:
+        from tracekeeper.concurrency import engine_task
+
         assert self.loop is not None
         context = task.context
         if context is None:  # settled before it began
@@ -167,13 +163,15 @@ class EngineLoop:
             return
         # A copy per attempt: a context cannot be entered twice at once, and a blocked attempt is still inside its own.
         context = context.copy()
-        context.run(_call.set, task)
+        context.run(engine_task.call.set, task)
         if task.awaitable is None:
             task.runner.begin(task, self)
         else:  # a worker called it and it returned this awaitable: the same attempt goes on
             task.place = self
         # Not `create_task`: a call may have given the loop a task factory of its own, which may refuse ours.
-        asyncio_task = EngineTask(self._drive(task, task.epoch), loop=self.loop, context=context, name=task.name)
+        asyncio_task = engine_task.EngineTask(
+            self._drive(task, task.epoch), loop=self.loop, context=context, name=task.name
+        )
         self.tasks[asyncio_task] = task
         task.coroutine = asyncio_task
         asyncio_task.add_done_callback(self._ended)
@@ -193,6 +191,10 @@ class EngineLoop:
             self.loop.stop()
 
     def _run(self) -> None:
+        import asyncio
+
+        from tracekeeper.concurrency.engine_task import EngineTask
+
         self.ident = threading.get_ident()
         try:
             loop = asyncio.new_event_loop()
@@ -219,6 +221,8 @@ class EngineLoop:
 
     @staticmethod
     def _close(loop: asyncio.AbstractEventLoop) -> None:
+        import asyncio
+
         try:
             for left in asyncio.all_tasks(loop):  # started by calls and forgotten
                 left.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -29,7 +30,8 @@ def get(value: Any, name: str, default: Any = None) -> Any:
     Fields of a pydantic model are read where it keeps them: asking one for an attribute that it does not have, which
     is what most answers are asked for, takes microseconds.
     """
-    if type(value) is dict:
+    kind: Any = type(value)
+    if kind is dict:
         return value.get(name, default)
     found: Any
     extra: Any = getattr(value, "__pydantic_extra__", _MISSING)
@@ -38,8 +40,7 @@ def get(value: Any, name: str, default: Any = None) -> Any:
         if found is _MISSING and extra:
             found = extra.get(name, _MISSING)
         if found is _MISSING:  # a property, perhaps
-            declared = any(name in vars(base) for base in type(value).__mro__)
-            found = getattr(value, name, default) if declared else default
+            found = getattr(value, name, default) if _declares(kind, name) else default
         return found
     found = getattr(value, name, _MISSING)
     if found is not _MISSING:
@@ -48,6 +49,11 @@ def get(value: Any, name: str, default: Any = None) -> Any:
 
 
 _MISSING = object()
+
+
+@lru_cache(4096)  # asked for every chunk of a stream whose chunks lack a field
+def _declares(kind: type, name: str) -> bool:
+    return any(name in vars(base) for base in kind.__mro__)
 
 
 def plain_text(value: Any) -> str | None:

@@ -130,21 +130,23 @@ class Handler:
             run.entered = Entered(run.span)  # LangChain makes no context for it
 
     @_told
-    def on_chat_model_start(
-        self, serialized: Any, messages: Any, *, run_id: UUID, parent_run_id: UUID | None = None, **more: Any
-    ) -> None:
+    def on_chat_model_start(self, serialized: Any, messages: Any, **more: Any) -> None:
         given = [convention.message(one) for group in messages for one in group]
-        self._begin_model(serialized, "chat", given, run_id, parent_run_id, more)
+        self._begin_model(serialized, "chat", given, **more)
 
     @_told
-    def on_llm_start(
-        self, serialized: Any, prompts: Any, *, run_id: UUID, parent_run_id: UUID | None = None, **more: Any
-    ) -> None:
-        given = prompts[0] if len(prompts) == 1 else list(prompts)
-        self._begin_model(serialized, "text_completion", given, run_id, parent_run_id, more)
+    def on_llm_start(self, serialized: Any, prompts: Any, **more: Any) -> None:
+        self._begin_model(serialized, "text_completion", prompts[0] if len(prompts) == 1 else list(prompts), **more)
 
     def _begin_model(
-        self, serialized: Any, operation: str, given: Any, run_id: UUID, parent_run_id: UUID | None, more: Any
+        self,
+        serialized: Any,
+        operation: str,
+        given: Any,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        **more: Any,
     ) -> None:
         options = more.get("invocation_params") or {}
         metadata = more.get("metadata") or {}

@@ -25,7 +25,7 @@ def install() -> Callable[[], None]:
     """Trace the library's calls; returns what puts everything back."""
     patches = Patches()
     try:
-        for name, operation in _FUNCTIONS.items():
+        for name, operation in FUNCTIONS.items():
             for prefix, wrapper in (("", synchronous), ("a", asynchronous)):
                 found = _homes(f"{prefix}{name}")
                 if not found and name == "completion":
@@ -97,7 +97,7 @@ def _reranked(answer: Any) -> Told:
     )
 
 
-_FUNCTIONS = {
+FUNCTIONS = {
     "completion": Operation("llm", partial(_request, "chat", "messages"), openai_chat.answer, LiteLLMReader),
     "text_completion": Operation(
         "llm", partial(_request, "text_completion", "prompt"), openai_chat.answer, LiteLLMReader

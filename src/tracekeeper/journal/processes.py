@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import socket
+import platform
 import sys
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from tracekeeper.journal.layout import Header
 
 def host() -> str:
     """This machine's name."""
-    return socket.gethostname()
+    return platform.node()
 
 
 def boot_id() -> str:

@@ -18,9 +18,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+
+import msgspec
 
 from tracekeeper.judging.picking import Selector, listing, nearest, require, session_field, sole_input
 from tracekeeper.judging.view import CannotBind, RecordView, SessionView
@@ -41,8 +42,7 @@ _WITH_SPANS = frozenset({"record", "trace"})
 _Kind = inspect._ParameterKind
 
 
-@dataclass(frozen=True)
-class Parameters:
+class Parameters(msgspec.Struct, frozen=True):
     """What a callable wants, read from its signature once."""
 
     positional: tuple[str, ...] = ()
@@ -51,7 +51,7 @@ class Parameters:
     required: frozenset[str] = frozenset()
     takes_whole: bool = False
     """Bare ``*args``."""
-    fixed: frozenset[str] = field(default=frozenset())
+    fixed: frozenset[str] = frozenset()
     """Set by a ``functools.partial``: the user's own choice, never bound from a record."""
 
     @property

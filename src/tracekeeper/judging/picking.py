@@ -9,8 +9,9 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
+
+import msgspec
 
 from tracekeeper.judging.view import CannotBind, RecordView, SpanView
 from tracekeeper.types import MetricError
@@ -20,8 +21,7 @@ _STEP = re.compile(r"\[(-?\d+)\]|([^.\[\]]+)")
 _SHAPE = re.compile(r"(?:\[-?\d+\]|[^.\[\]]+)(?:\[-?\d+\]|\.[^.\[\]]+)*")
 
 
-@dataclass(frozen=True, repr=False)
-class Selector:
+class Selector(msgspec.Struct, frozen=True):
     """The base of all selectors."""
 
     kind: ClassVar[str] = ""
@@ -39,16 +39,16 @@ class Selector:
 
     def spec(self) -> dict[str, Any]:
         """The selector as plain data; ``from_spec`` makes it again."""
-        stated = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
-        return {"select": self.kind, **stated}
+        values = {name: getattr(self, name) for name in self.__struct_fields__}
+        defaults = dict(zip(reversed(self.__struct_fields__), reversed(self.__struct_defaults__), strict=False))
+        return {"select": self.kind, **{name: value for name, value in values.items() if value != defaults[name]}}
 
     def __repr__(self) -> str:
         stated = ", ".join(f"{name}={value!r}" for name, value in self.spec().items() if name != "select")
         return f"select.{self.kind}({stated})"
 
 
-@dataclass(frozen=True, repr=False)
-class _Field(Selector):
+class _Field(Selector, frozen=True):
     path: str | None = None
 
     def __post_init__(self) -> None:
@@ -58,8 +58,7 @@ class _Field(Selector):
         return f"select.{self.kind}({'' if self.path is None else repr(self.path)})"
 
 
-@dataclass(frozen=True, repr=False)
-class Input(_Field):
+class Input(_Field, frozen=True):
     """The record's input."""
 
     kind = "input"
@@ -73,8 +72,7 @@ class Input(_Field):
         return follow(whole, self.path, "the record's input")
 
 
-@dataclass(frozen=True, repr=False)
-class Output(_Field):
+class Output(_Field, frozen=True):
     """The record's output."""
 
     kind = "output"
@@ -83,8 +81,7 @@ class Output(_Field):
         return follow(require(view, "output", accept_cut), self.path, "the record's output")
 
 
-@dataclass(frozen=True, repr=False)
-class Expected(_Field):
+class Expected(_Field, frozen=True):
     """The expected output."""
 
     kind = "expected"
@@ -93,8 +90,7 @@ class Expected(_Field):
         return follow(require(view, "expected", accept_cut), self.path, "the expected output")
 
 
-@dataclass(frozen=True, repr=False)
-class Item(_Field):
+class Item(_Field, frozen=True):
     """The dataset item's fields."""
 
     kind = "item"
@@ -103,8 +99,7 @@ class Item(_Field):
         return follow(require(view, "item", accept_cut), self.path, "the dataset item")
 
 
-@dataclass(frozen=True, repr=False)
-class Context(Selector):
+class Context(Selector, frozen=True):
     """The retrieved documents."""
 
     kind = "context"
@@ -113,8 +108,7 @@ class Context(Selector):
         return require(view, "context", accept_cut)
 
 
-@dataclass(frozen=True, repr=False)
-class Attribute(Selector):
+class Attribute(Selector, frozen=True):
     """An attribute of the record's own span."""
 
     kind = "attribute"
@@ -136,8 +130,7 @@ class Attribute(Selector):
         return f"select.attribute({self.name!r})"
 
 
-@dataclass(frozen=True, repr=False)
-class Spans(Selector):
+class Spans(Selector, frozen=True):
     """Something of the spans of a record."""
 
     kind = "spans"

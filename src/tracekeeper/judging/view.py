@@ -8,8 +8,9 @@ a text. Spans are fetched only when something asks for them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Self
+
+import msgspec
 
 from tracekeeper.types import TracekeeperError
 
@@ -26,8 +27,7 @@ class CannotBind(TracekeeperError):
         super().__init__(reason)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpanView:
+class SpanView(msgspec.Struct, frozen=True, kw_only=True):
     """One span as a selector or a metric sees it.
 
     Parameters
@@ -55,7 +55,7 @@ class SpanView:
     status: str = "ok"
     input: Any = None
     output: Any = None
-    attributes: Mapping[str, Any] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = {}
     context: Sequence[Any] | None = None
     error: str | None = None
     latency: float | None = None

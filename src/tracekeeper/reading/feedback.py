@@ -16,7 +16,7 @@ import msgspec
 from tracekeeper.configuration import environment, settings
 from tracekeeper.journal.frames import ScoreFrame
 from tracekeeper.judging.results import one
-from tracekeeper.scoring import Record
+from tracekeeper.scoring.record import Record
 from tracekeeper.tracing import runtime
 from tracekeeper.types import Score, ScoreError, ScoreSource, ScoreStatus
 

@@ -12,7 +12,8 @@ from tracekeeper.reading.fresh import TIMEOUT, Fresh, checked, dropped, dropped_
 from tracekeeper.reading.receipts import counts_text
 from tracekeeper.reading.tables import Table
 from tracekeeper.render import format_duration, truncate
-from tracekeeper.scoring import Record, stored
+from tracekeeper.scoring import stored
+from tracekeeper.scoring.record import Record
 from tracekeeper.types import ConfigurationError, Score, SpanStatus
 
 Scores = Mapping[bytes, Mapping[str, Score]]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from tracekeeper.reading.fresh import Fresh
-from tracekeeper.scoring import Record
+from tracekeeper.scoring.record import Record
 from tracekeeper.tracing import capture
 
 

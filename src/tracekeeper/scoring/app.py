@@ -7,7 +7,6 @@ takes a lock.
 
 from __future__ import annotations
 
-import asyncio
 import difflib
 import inspect
 import typing
@@ -135,6 +134,8 @@ class App(RecordsWait, Generic[P, R]):
 
     async def acall(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Call from a task: an async target is awaited, a sync one runs in a thread with the context carried along."""
+        import asyncio
+
         if inspect.iscoroutinefunction(self._call):
             return await typing.cast(Awaitable[Any], self._call(*args, **kwargs))
         result = await asyncio.to_thread(self._call, *args, **kwargs)

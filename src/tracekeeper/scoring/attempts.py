@@ -6,7 +6,6 @@ All of it runs on the deadline runner, because all of it may run the user's code
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from functools import partial
@@ -69,6 +68,6 @@ def _bound(job: Job) -> Callable[[], Any]:
 def _outcome(job: Job, error: BaseException) -> Attempt:
     if isinstance(error, CannotBind):
         return Attempt(job.all_names(Score(status=ScoreStatus.SKIPPED, reason=error.reason)))
-    if isinstance(error, asyncio.CancelledError) or type(error).__name__ == "CancelledError":
+    if any(base.__name__ == "CancelledError" for base in type(error).__mro__):
         raise error  # the runner knows whether it was its own
     return job.raised(error)

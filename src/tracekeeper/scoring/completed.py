@@ -7,7 +7,6 @@ that each score is given out as soon as it is final, once; at the deadline the o
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
@@ -72,6 +71,8 @@ class Completions:
             wait.forget()
 
     async def __aiter__(self) -> AsyncIterator[Completed]:
+        import asyncio
+
         wait = self._begun(self._records())
         loop, heard = asyncio.get_running_loop(), asyncio.Event()
 

@@ -6,7 +6,6 @@ them when one runs for long.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import queue
 import threading
@@ -48,6 +47,8 @@ def settle(engine: Engine, state: RecordState, metrics: Sequence[Metric]) -> Non
 
 async def asettle(engine: Engine, state: RecordState, metrics: Sequence[Metric]) -> None:
     """The same without blocking the running loop."""
+    import asyncio
+
     loop = asyncio.get_running_loop()
     all_done = asyncio.Event()
     left = len(metrics)

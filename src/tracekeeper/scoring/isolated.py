@@ -12,7 +12,6 @@ A call waits for a process on a runner of its own, so that metrics in threads ne
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import pickle
 import time
@@ -33,6 +32,8 @@ from tracekeeper.tracing import runtime
 from tracekeeper.types import Score, ScoreStatus
 
 if TYPE_CHECKING:
+    import asyncio
+
     from tracekeeper.concurrency import ProcessOutcome, ProcessPool
     from tracekeeper.tracing.keeper import Keeper
 
@@ -298,6 +299,8 @@ def _evaluate(job: Job) -> Attempt:
 
 def _on_the_loop(awaitable: Any) -> Any:
     """Await it on the one loop of this process: clients that a metric keeps belong to the loop they were made on."""
+    import asyncio
+
     global _loop
     if _loop is None:
         _loop = asyncio.Runner()

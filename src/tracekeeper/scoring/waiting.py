@@ -8,7 +8,6 @@ for everything, and ends with what there is.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import itertools
 import logging
@@ -119,6 +118,8 @@ def wait_for_records(records: Iterable[Record], names: Sequence[str] | None, tim
 
 async def await_records(records: Iterable[Record], names: Sequence[str] | None, timeout: float | None) -> Result:
     """The same without blocking the running loop; records of other processes are looked up off the loop."""
+    import asyncio
+
     wait = _Wait(records, names, timeout)
     loop = asyncio.get_running_loop()
     heard = asyncio.Event()

@@ -4,15 +4,20 @@ Without a filter every statement is served by a covering index in its own order 
 ``record_usage``, ``score_app``): no row is read and nothing is sorted, and a percentile is the n-th entry of an index.
 With a filter the matching records are ranked once. A percentile is the nearest rank: the smallest latency that at least
 so many of a hundred records do not exceed.
+
+Records and scores are added up side by side, on two connections, since a database's one query uses one core. So the
+two may be of different moments: a score that has just come may be counted while its record is not yet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, case, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, null, or_, select, union_all
 
+from tracekeeper.concurrency.alongside import Alongside
 from tracekeeper.store.results import LeaderboardRow, MetricCounts
 from tracekeeper.store.tables import app, record, score
 from tracekeeper.types import ScoreStatus, SpanStatus
@@ -28,16 +33,25 @@ Sums = tuple[Any, ...]
 Metrics = dict[AppId, list[MetricCounts]]
 
 
-def leaderboard(connection: Connection, where: ColumnElement[bool] | None) -> list[LeaderboardRow]:
+Read = Callable[[], AbstractContextManager[Connection]]
+"""Gives a connection in a read transaction of its own."""
+
+
+def leaderboard(read: Read, where: ColumnElement[bool] | None) -> list[LeaderboardRow]:
     """See ``Store.leaderboard``."""
-    names = {row.id: (row.name, row.version) for row in connection.execute(select(app.c.id, app.c.name, app.c.version))}
-    statuses = _statuses(connection, where)
-    if where is None:
-        latencies, metrics = _latencies(connection), _metrics(connection)
-    else:
-        latencies = _latencies_of(connection, where)
-        metrics = _metrics_of(connection, where, sum(sum(counts.values()) for counts in statuses.values()))
-    sums = _sums(connection, where)
+    with read() as connection:
+        names = {row.id: (row.name, row.version) for row in connection.execute(_APPS)}
+        if where is None:
+            scores = Alongside(lambda: _read(read, _metrics), "leaderboard")
+            latencies = _latencies(connection)
+            statuses = _statuses(connection, {app_id: of.records for app_id, of in latencies.items()})
+        else:
+            statuses = _statuses_of(connection, where)
+            matching = sum(sum(counts.values()) for counts in statuses.values())
+            scores = Alongside(lambda: _read(read, lambda other: _metrics_of(other, where, matching)), "leaderboard")
+            latencies = _latencies_of(connection, where)
+        sums = _sums(connection, where)
+    metrics = scores.result()
     rows = []
     for app_id, counts in statuses.items():
         name, version = names.get(app_id, (None, None))
@@ -64,9 +78,18 @@ def leaderboard(connection: Connection, where: ColumnElement[bool] | None) -> li
     return sorted(rows, key=lambda row: (row.app is None, row.app or "", row.version or ""))
 
 
-class _Latencies(NamedTuple):
-    """Of the records that have ended, in nanoseconds."""
+_APPS = select(app.c.id, app.c.name, app.c.version)
 
+
+def _read(read: Read, what: Callable[[Connection], Metrics]) -> Metrics:
+    with read() as connection:
+        return what(connection)
+
+
+class _Latencies(NamedTuple):
+    """Of the records that have ended, in nanoseconds; and how many there are, those that run included."""
+
+    records: int
     n: int
     mean: float | None
     shortest: int | None
@@ -75,14 +98,36 @@ class _Latencies(NamedTuple):
     p95: int | None
 
 
-_NO_LATENCIES = _Latencies(0, None, None, None, None, None)
+_NO_LATENCIES = _Latencies(0, 0, None, None, None, None, None)
 
 
-def _statuses(connection: Connection, where: ColumnElement[bool] | None) -> dict[AppId, dict[str, int]]:
-    """Records by status, also those with 0, of each app version."""
+def _statuses(connection: Connection, records: dict[AppId, int]) -> dict[AppId, dict[str, int]]:
+    """Records by status, also those with 0, of each app version. So many it has; most are ok, and are not counted."""
+    of = record.c
+    others = [
+        one
+        for other in (of.status < str(SpanStatus.OK), of.status > str(SpanStatus.OK))
+        for one in (
+            # In the order of record_app: of each app the entries before ``ok`` and those after it.
+            select(app.c.id, of.status, func.count())
+            .select_from(app.join(record, and_(of.app_id == app.c.id, other)))
+            .group_by(app.c.id, of.status),
+            select(null(), of.status, func.count()).where(of.app_id.is_(None), other).group_by(of.status),
+        )
+    ]
+    found = {app_id: {str(each): 0 for each in SpanStatus} for app_id in records}
+    for app_id, status, n in connection.execute(union_all(*others)):
+        found[app_id][status] = n
+    for app_id, counts in found.items():
+        counts[str(SpanStatus.OK)] = records[app_id] - sum(counts.values())
+    return found
+
+
+def _statuses_of(connection: Connection, where: ColumnElement[bool]) -> dict[AppId, dict[str, int]]:
+    """The same of the matching records."""
     statement = select(record.c.app_id, record.c.status, func.count()).group_by(record.c.app_id, record.c.status)
     found: dict[AppId, dict[str, int]] = {}
-    for app_id, status, n in connection.execute(_where(statement, where)):
+    for app_id, status, n in connection.execute(statement.where(where)):
         found.setdefault(app_id, {str(each): 0 for each in SpanStatus})[status] = n
     return found
 
@@ -90,16 +135,19 @@ def _statuses(connection: Connection, where: ColumnElement[bool] | None) -> dict
 def _latencies(connection: Connection) -> dict[AppId, _Latencies]:
     """Of all records. Extremes and percentiles are entries of the index, counted from the nearer end."""
     of = record.c
-    statement = select(of.app_id, func.count(of.duration), func.avg(of.duration)).group_by(of.app_id)
+    statement = select(of.app_id, func.count(), func.count(of.duration), func.avg(of.duration)).group_by(of.app_id)
     found: dict[AppId, _Latencies] = {}
-    for app_id, n, mean in connection.execute(statement):
+    for app_id, records, n, mean in connection.execute(
+        statement.with_hint(record, "INDEXED BY record_latency", "sqlite")
+    ):
+        found[app_id] = _NO_LATENCIES._replace(records=records)
         if n:
             ended = select(of.duration).where(of.app_id == app_id, of.duration.is_not(None)).limit(1)
             rising, falling = ended.order_by(of.duration), ended.order_by(of.duration.desc())
             half, most = (_rank(n, share) for share in PERCENTILES)
             entries = (rising, falling, rising.offset(half - 1), falling.offset(n - most))
             read = connection.execute(select(*(entry.scalar_subquery() for entry in entries))).one()
-            found[app_id] = _Latencies(n, mean, *read)
+            found[app_id] = _Latencies(records, n, mean, *read)
     return found
 
 
@@ -124,7 +172,7 @@ def _latencies_of(connection: Connection, where: ColumnElement[bool]) -> dict[Ap
     percentiles = (func.max(case((inner.c.place == _rank(inner.c.n, share), duration))) for share in PERCENTILES)
     figures = (func.count(), func.avg(duration), func.min(duration), func.max(duration), *percentiles)
     statement = select(inner.c.app_id, *figures).group_by(inner.c.app_id)
-    return {app_id: _Latencies(*values) for app_id, *values in connection.execute(statement)}
+    return {app_id: _Latencies(n, n, *values) for app_id, n, *values in connection.execute(statement)}
 
 
 def _sums(connection: Connection, where: ColumnElement[bool] | None) -> dict[AppId, Sums]:

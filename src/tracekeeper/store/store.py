@@ -287,9 +287,7 @@ class Store(Claiming):
 
     def leaderboard(self, where: Where = None) -> list[results.LeaderboardRow]:
         """What the records of each app version add up to; records of no app come last, as app ``None``."""
-        wanted = self._parsed(where)
-        with self.read() as connection:
-            return leaderboard.leaderboard(connection, _condition(wanted, None))
+        return leaderboard.leaderboard(self.read, _condition(self._parsed(where), None))
 
     def experiment(self, wanted: str) -> experiments.ExperimentRow | None:
         """The experiment with this id, else the newest with this name; ``None``: there is none."""

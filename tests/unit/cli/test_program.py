@@ -94,6 +94,7 @@ def test_ctrl_c_is_quiet(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("status") == (130, "", "")
 
 
+@pytest.mark.slow
 def test_a_reader_that_went_away_is_no_error(tmp_path: Path) -> None:
     code = (
         "import sys, tracekeeper as tk\n"
@@ -115,6 +116,7 @@ def test_a_reader_that_went_away_is_no_error(tmp_path: Path) -> None:
     assert error == b""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGINT"), reason="needs signals")
 def test_an_interrupted_import_keeps_what_it_has(tmp_path: Path) -> None:
     file = tmp_path / "many.jsonl"

@@ -81,6 +81,7 @@ def test_spans_sessions_and_parameters_can_be_said(run: Run, journal: Writer) ->
     assert rule.daily_cost == 2.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -68,6 +68,7 @@ def line_of(text: str, code: str) -> int:
     return next(n for n, line in enumerate(code.splitlines(), 1) if line.endswith(text))
 
 
+@pytest.mark.slow
 def test_a_hanging_metric_of_another_process_is_watched(program: subprocess.Popen[str], tmp_path: Path) -> None:
     watching = subprocess.Popen(
         command(tmp_path, "--watch", "--interval", "0.2", "--stacks"),
@@ -104,6 +105,7 @@ def test_a_hanging_metric_of_another_process_is_watched(program: subprocess.Pope
     assert len([line for line in lines if "Ctrl-C ends" in line]) >= 1
 
 
+@pytest.mark.slow
 def test_status_for_programs_has_the_whole_stack(program: subprocess.Popen[str], tmp_path: Path) -> None:
     deadline = time.monotonic() + 30
     while True:
@@ -141,6 +143,7 @@ def hanging(keeper: Keeper) -> Iterator[Keeper]:
     record.wait_for_scores(timeout=20)
 
 
+@pytest.mark.slow
 def test_while_the_database_is_locked_it_shows_what_there_is(run: Run, hanging: Keeper) -> None:
     path = hanging.store().path
     with sqlite3.connect(path, isolation_level=None) as other:
@@ -156,6 +159,7 @@ def test_while_the_database_is_locked_it_shows_what_there_is(run: Run, hanging: 
     assert "stuck" in result.out
 
 
+@pytest.mark.slow
 def test_when_the_store_cannot_be_read_the_processes_are_shown_all_the_same(
     run: Run, hanging: Keeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,6 +176,7 @@ def test_when_the_store_cannot_be_read_the_processes_are_shown_all_the_same(
     assert found["processes"][0]["says"]["running"][0]["metric"] == "stuck"
 
 
+@pytest.mark.slow
 def test_watching_ends_with_ctrl_c_and_prints_blocks_when_piped(
     hanging: Keeper, capsys: pytest.CaptureFixture[str]
 ) -> None:

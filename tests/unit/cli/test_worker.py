@@ -48,6 +48,7 @@ def test_a_store_that_is_none_is_said_at_once(run: Run, tmp_path: Path) -> None:
     assert "foreign.db" in result.err
 
 
+@pytest.mark.slow
 def test_it_makes_the_store_where_there_is_none_and_settles_what_comes(tmp_path: Path) -> None:
     worker = workers.start(tmp_path, "--verbose", "--concurrency", "3", "--lease", "20")
     try:
@@ -62,6 +63,7 @@ def test_it_makes_the_store_where_there_is_none_and_settles_what_comes(tmp_path:
     assert said.out.endswith("ends: 1 claimed, 1 scored\n")
 
 
+@pytest.mark.slow
 def test_it_names_what_waits_and_why_it_cannot_compute_it(tmp_path: Path) -> None:
     workers.app(tmp_path, "app('demo', [tk.metric(later, requires=['a-large-model'])])('q')")
     (tmp_path / "elsewhere.py").write_text("def judged(output):\n    return 1\n")

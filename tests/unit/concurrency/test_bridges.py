@@ -252,6 +252,7 @@ def test_exceptions_are_the_functions_own_with_their_traceback(error: BaseExcept
         assert "fails" in [frame.name for frame in traceback.extract_tb(error.__traceback__)]
 
 
+@pytest.mark.slow
 def test_an_exception_from_a_thread_is_not_kept_alive_by_its_own_traceback() -> None:
     class Failure(Exception):
         pass
@@ -300,6 +301,7 @@ def test_run_sync_inside_run_sync_to_any_depth_waits_for_no_watchdog(monkeypatch
     assert rescued == [], "nothing waited for a loop that was blocked"
 
 
+@pytest.mark.slow
 def test_a_plain_thread_that_lost_the_context_is_found_within_two_seconds() -> None:
     async def inner() -> str:
         return "found"
@@ -323,6 +325,7 @@ def test_calls_share_a_loop_so_that_clients_find_it_again() -> None:
     assert len(loops) == 1
 
 
+@pytest.mark.slow
 def test_a_coroutine_that_blocks_the_loop_fails_nobody_else(gate: threading.Event) -> None:
     began = threading.Event()
 
@@ -387,6 +390,7 @@ def test_what_cannot_be_run_is_refused_and_says_what_would_do() -> None:
             bridge(3)  # type: ignore[arg-type,operator]
 
 
+@pytest.mark.slow
 def test_a_coroutine_that_cannot_start_is_closed_without_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     def closed(level: int) -> Any:
         raise RuntimeError("no thread")

@@ -108,6 +108,7 @@ def test_a_coroutine_that_never_returns_is_settled_at_its_deadline(runner: Runne
     assert outcomes.one().status == "timed_out"
 
 
+@pytest.mark.slow
 def test_a_coroutine_that_ignores_its_cancellation_is_counted(
     runner: Runner, outcomes: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,6 +136,7 @@ def test_a_coroutine_that_ignores_its_cancellation_is_counted(
     assert runner.ignoring_cancellation() == 0
 
 
+@pytest.mark.slow
 def test_a_blocked_loop_is_abandoned_and_its_neighbours_go_on(runner: Runner, outcomes: Any, gate: Gate) -> None:
     runs: dict[str, int] = {"restartable": 0, "once": 0, "quick": 0}
     ready = threading.Semaphore(0)
@@ -174,6 +176,7 @@ def test_a_blocked_loop_is_abandoned_and_its_neighbours_go_on(runner: Runner, ou
     assert runs == {"restartable": 2, "once": 1, "quick": 0}
 
 
+@pytest.mark.slow
 def test_a_blocker_that_comes_back_before_its_deadline_has_its_result(
     runner: Runner, outcomes: Any, gate: Gate
 ) -> None:
@@ -191,6 +194,7 @@ def test_a_blocker_that_comes_back_before_its_deadline_has_its_result(
     assert outcomes.one().value == "moved"
 
 
+@pytest.mark.slow
 def test_a_child_task_that_blocks_the_loop_is_blamed_on_its_call(runner: Runner, outcomes: Any, gate: Gate) -> None:
     async def parent() -> None:
         await asyncio.gather(gate.block_the_loop(), asyncio.sleep(0))
@@ -204,6 +208,7 @@ def test_a_child_task_that_blocks_the_loop_is_blamed_on_its_call(runner: Runner,
     assert outcomes.take(1)["parent"].status == "timed_out"
 
 
+@pytest.mark.slow
 def test_a_neighbour_whose_deadline_comes_while_the_loop_is_blocked_begins_again(
     runner: Runner, outcomes: Any, gate: Gate
 ) -> None:
@@ -223,6 +228,7 @@ def test_a_neighbour_whose_deadline_comes_while_the_loop_is_blocked_begins_again
     assert (settled.status, settled.value, settled.attempts) == ("ok", "done", 2)
 
 
+@pytest.mark.slow
 def test_a_loop_that_is_only_busy_is_left_alone(runner: Runner, outcomes: Any) -> None:
     runner.concurrency = 64
 
@@ -293,6 +299,7 @@ def test_work_that_got_no_thread_is_tried_again(
     assert refusals == {"workers": 0, "loops": 0}
 
 
+@pytest.mark.slow
 def test_a_loop_whose_first_heartbeat_came_before_it_existed_is_not_taken_for_blocked(
     runner: Runner, outcomes: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -284,6 +284,7 @@ def test_a_loop_that_was_closed_with_a_waiter_in_it_holds_up_nobody() -> None:
     forgotten._log_destroy_pending = False  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_a_waiter_that_is_collected_gives_back_what_it_was_given() -> None:
     limiter = Limiter("test/collected", max_concurrency=1)
     first = limiter.take(0, None)

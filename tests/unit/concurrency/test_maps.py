@@ -113,6 +113,7 @@ def _frames(error: BaseException) -> Iterator[tuple[str, int]]:
         traceback = traceback.tb_next
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["thread", "coroutine", "ignores its cancellation"])
 def test_a_hanging_item_times_out_and_delays_no_other(door: Any, gate: threading.Event, kind: str) -> None:
     async def hangs(number: int) -> int:
@@ -145,6 +146,7 @@ def test_a_hanging_item_times_out_and_delays_no_other(door: Any, gate: threading
     assert seen[-1] == 3, "all others were there before"
 
 
+@pytest.mark.slow
 def test_a_coroutine_that_blocks_its_loop_is_named_and_its_neighbours_are_not_run_twice(gate: threading.Event) -> None:
     began: list[int] = []
     others = threading.Event()
@@ -269,6 +271,7 @@ def test_nothing_runs_twice_without_retries(door: Any, gate: threading.Event) ->
     assert runs == dict.fromkeys(range(12), 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["raises", "hangs"])
 def test_retries_try_again_what_raised_or_timed_out_and_say_why(door: Any, gate: threading.Event, how: str) -> None:
     runs: list[int] = []
@@ -484,6 +487,7 @@ def _until(true: Callable[[], bool]) -> None:
         threading.Event().wait(0.01)
 
 
+@pytest.mark.slow
 def test_threads_that_never_come_back_are_capped_and_the_rest_says_so(
     monkeypatch: pytest.MonkeyPatch, gate: threading.Event
 ) -> None:
@@ -504,6 +508,7 @@ def test_threads_that_never_come_back_are_capped_and_the_rest_says_so(
     _until(lambda: tk.parallel_map(abs, [1], concurrency=3, timeout=1)[0].ok)
 
 
+@pytest.mark.slow
 def test_items_and_results_are_let_go() -> None:
     class Item:
         pass
@@ -522,6 +527,7 @@ def test_items_and_results_are_let_go() -> None:
     _until(lambda: (gc.collect(), sum(each() is not None for each in held))[1] <= 1)
 
 
+@pytest.mark.slow
 def test_the_cost_of_a_map_is_linear() -> None:
     def seconds(count: int) -> float:
         begun = time.perf_counter()

@@ -145,6 +145,7 @@ def test_wrong_arguments_are_refused(kind: Any, workers: int) -> None:
         kind(1, initializer=3)
 
 
+@pytest.mark.slow
 def test_a_pool_that_is_dropped_finishes_its_work_and_lets_its_threads_go(kind: Any, gate: threading.Event) -> None:
     pool = kind(1)
     first, second = pool.submit(gate.wait), pool.submit(abs, -7)

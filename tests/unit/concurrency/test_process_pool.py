@@ -71,6 +71,7 @@ def test_a_result_that_cannot_be_sent_is_told(pool: ProcessPool) -> None:
     assert pool.started == 1
 
 
+@pytest.mark.slow
 def test_a_call_that_holds_the_interpreter_lock_is_killed_at_its_deadline_and_named(pool: ProcessPool) -> None:
     began = time.monotonic()
     outcome = run(pool, hazards.hold_the_interpreter, timeout=0.5)
@@ -97,12 +98,14 @@ def test_a_process_that_dies_is_told_with_how_it_ended(pool: ProcessPool, hazard
     assert works(pool)
 
 
+@pytest.mark.slow
 def test_a_process_that_closes_its_connection_and_stays_does_not_keep_its_caller(pool: ProcessPool) -> None:
     outcome = run(pool, hazards.close_everything_and_stay)
     assert outcome.reason == "its process closed its connection and went on"
     assert works(pool)
 
 
+@pytest.mark.slow
 def test_signals_that_are_ignored_or_blocked_change_nothing(pool: ProcessPool) -> None:
     assert run(pool, hazards.ignore_signals, timeout=0.3).status == "timed_out"
     assert run(pool, hazards.block_all_signals).value == 1
@@ -121,6 +124,7 @@ def test_a_call_that_forks_and_returns_twice_answers_once(pool: ProcessPool) -> 
     assert works(pool)
 
 
+@pytest.mark.slow
 def test_what_a_call_forked_dies_with_it(pool: ProcessPool, tmp_path: Path) -> None:
     forked = tmp_path / "forked"
     assert run(pool, hazards.fork_and_hang, str(forked), timeout=1).status == "timed_out"
@@ -138,6 +142,7 @@ def test_a_memory_limit_holds_for_its_call_only(pool: ProcessPool) -> None:
     assert run(pool, hazards.allocate, 256 << 20).value == 256 << 20
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 def test_a_process_that_grew_is_replaced_and_a_first_call_may_load_its_model(
     pool: ProcessPool, monkeypatch: pytest.MonkeyPatch
@@ -165,6 +170,7 @@ def test_there_are_never_more_processes_than_the_limit_and_none_waits_for_nothin
     assert len(pool.alive()) <= 4
 
 
+@pytest.mark.slow
 def test_a_process_that_starts_slowly_holds_up_nobody_else(pool: ProcessPool) -> None:
     assert works(pool)
     starting, go_on, begun = threading.Event(), threading.Event(), threading.Event()
@@ -194,6 +200,7 @@ def test_a_start_that_fails_is_told_with_what_was_printed(pool: ProcessPool) -> 
     assert works(pool)
 
 
+@pytest.mark.slow
 def test_a_start_that_takes_too_long_is_ended(
     pool: ProcessPool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -217,6 +224,7 @@ def test_a_system_that_starts_no_process_is_told(pool: ProcessPool, monkeypatch:
     assert works(pool)
 
 
+@pytest.mark.slow
 def test_loading_has_an_allowance_of_its_own(
     pool: ProcessPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,6 +245,7 @@ def test_loading_has_an_allowance_of_its_own(
     assert works(pool)
 
 
+@pytest.mark.slow
 def test_an_idle_process_that_somebody_killed_is_replaced_without_a_word(pool: ProcessPool) -> None:
     for _ in range(5):
         number = run(pool, hazards.pid).value
@@ -244,6 +253,7 @@ def test_an_idle_process_that_somebody_killed_is_replaced_without_a_word(pool: P
         assert run(pool, hazards.pid).value not in (None, number)
 
 
+@pytest.mark.slow
 def test_a_process_that_does_not_read_keeps_no_caller(pool: ProcessPool) -> None:
     os.kill(run(pool, hazards.pid).value, signal.SIGSTOP)
     outcome = run(pool, hazards.fail, b"x" * (32 << 20), load_within=0.5)
@@ -264,6 +274,7 @@ IGNORES = """
 """
 
 
+@pytest.mark.slow
 def test_a_program_that_lets_the_system_reap_is_served_as_well(tmp_path: Path) -> None:
     done = programs.run(IGNORES, tmp_path, PYTHONPATH=f"{programs.SOURCE}:{Path(__file__).parents[3]}")
     assert (done.out.split(), done.err) == (["ok", "died", "timed_out", "ok"], "")
@@ -276,6 +287,7 @@ def test_idle_processes_end_after_a_while(pool: ProcessPool, monkeypatch: pytest
     assert works(pool)
 
 
+@pytest.mark.slow
 def test_what_nobody_wants_is_killed(pool: ProcessPool) -> None:
     began = time.monotonic()
     outcome = run(pool, hazards.hang, timeout=60, unwanted=lambda: time.monotonic() - began > 0.1)
@@ -307,6 +319,7 @@ def test_a_call_that_waits_for_a_process_is_told_when_there_is_none(monkeypatch:
         assert busy.result(20).status == "cancelled"
 
 
+@pytest.mark.slow
 def test_calls_get_processes_in_the_order_in_which_they_came() -> None:
     small, begun, order = ProcessPool(limit=lambda: 1), threading.Event(), []
     with hazards.no_process_left(), ThreadPoolExecutor(6) as threads:
@@ -349,6 +362,7 @@ def test_where_no_socket_can_be_inherited_a_child_connects_and_shows_its_secret(
         other.close()
 
 
+@pytest.mark.slow
 def test_the_other_ways_leave_nothing_behind_when_a_child_dies_before_it_connects(
     pool: ProcessPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -357,6 +371,7 @@ def test_the_other_ways_leave_nothing_behind_when_a_child_dies_before_it_connect
     assert run(pool, hazards.pid).reason == "its process did not start: it exited with code 1, and said: no"
 
 
+@pytest.mark.slow
 def test_nothing_is_left_open(tmp_path: Path) -> None:
     code = """
         import gc, os, pickle
@@ -406,6 +421,7 @@ PROGRAM = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["killed", "os._exit(0)", "sys.exit(0)", "os.kill(os.getpid(), 15)"])
 @pytest.mark.parametrize("lifeline", ["signal", "thread", "refused"])
 def test_no_process_outlives_its_program(tmp_path: Path, end: str, lifeline: str) -> None:
@@ -425,6 +441,7 @@ def test_no_process_outlives_its_program(tmp_path: Path, end: str, lifeline: str
     assert all(hazards.gone(number) for number in numbers)
 
 
+@pytest.mark.slow
 def test_without_the_signal_the_kernel_ends_a_call_after_its_deadline(tmp_path: Path) -> None:
     code = PROGRAM.format(hazards="hazards.pid,", end="", lifeline="backstop").replace(
         "sys.stdin.readline()",
@@ -476,6 +493,7 @@ def test_a_forked_child_has_processes_of_its_own_and_keeps_none_alive(tmp_path: 
     process.communicate(timeout=30)
 
 
+@pytest.mark.slow
 def test_a_late_deadline_does_not_reach_the_next_call(pool: ProcessPool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A call that ends at its very deadline: it counts or its process is given up; the next one never suffers."""
     statuses = set()

@@ -98,6 +98,7 @@ def test_any_exception_is_an_outcome_and_the_runner_lives(
     assert outcomes.one().value == 42
 
 
+@pytest.mark.slow
 def test_a_task_that_the_call_started_and_that_exits_does_not_stop_the_loop(runner: Runner, outcomes: Any) -> None:
     async def leaves() -> None:
         raise SystemExit(3)
@@ -285,6 +286,7 @@ def test_a_closed_runner_refuses_and_finishes_what_it_has(outcomes: Any) -> None
     assert outcomes.take(1)["running"].status == "ok"
 
 
+@pytest.mark.slow
 def test_a_finaliser_may_start_a_call_at_any_moment(runner: Runner, outcomes: Any) -> None:
     count = 300
 

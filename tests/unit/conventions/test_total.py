@@ -79,6 +79,7 @@ def texts(value: Any) -> Iterator[str]:
         yield from texts(item)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(GIVEN, EVENTS, st.sampled_from(["unset", "ok", "error"]), st.none() | st.integers(0, 2**62))
 @example({"llm.input_messages." + "9" * 30 + ".message": "x"}, [], "ok", None)

@@ -37,6 +37,7 @@ def _pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keeper: object) -> I
     app.index.cache_clear()
 
 
+@pytest.mark.slow
 def test_it_shows_every_state_and_ends_well(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(questions=SOME) == 0
     shown = capsys.readouterr()
@@ -53,6 +54,7 @@ def test_it_shows_every_state_and_ends_well(capsys: pytest.CaptureFixture[str]) 
     assert "scores: 56 of 56" in shown.err
 
 
+@pytest.mark.slow
 def test_calls_come_from_threads_and_from_tasks(capsys: pytest.CaptureFixture[str]) -> None:
     run(questions=SOME[:1])
     assert {(record.version, record.tags) for record in tk.records('app = "docs"')} == {
@@ -61,6 +63,7 @@ def test_calls_come_from_threads_and_from_tasks(capsys: pytest.CaptureFixture[st
     }
 
 
+@pytest.mark.slow
 def test_a_guard_refuses_a_rule_judges_and_a_worker_takes_over_from_an_app_that_is_killed(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -140,6 +140,7 @@ def _some(nodes: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
 nodes: st.SearchStrategy[Node] = st.recursive(leaves(), _some, max_leaves=6)
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(nodes)
 def test_a_printed_filter_parses_to_the_same_tree(node: Node) -> None:
@@ -507,6 +508,7 @@ def test_the_database_finds_the_records_that_python_finds(node: Node, look_first
     assert found == {row["id"] for row in records if _holds(node, row, "record")}
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(node=nodes)
 def test_the_database_finds_the_spans_that_python_finds(node: Node, database: Database) -> None:

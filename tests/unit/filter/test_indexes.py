@@ -54,6 +54,7 @@ def plan(connection: Connection, filter: str, target: str = "record", peek: bool
     return [row[3] for row in rows]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("filter", "index"),
     [
@@ -91,6 +92,7 @@ def test_what_a_record_or_span_has_is_looked_up_by_key(connection: Connection) -
     assert any("score_key (trace_id=? AND span_id=?" in step for step in plan(connection, "score.x < 1", "span"))
 
 
+@pytest.mark.slow
 def test_a_score_that_many_have_is_looked_at_record_by_record(connection: Connection) -> None:
     many, few = "score.groundedness >= 0", "score.groundedness < 0.01"
     assert any("score_record (record_id=?" in step for step in plan(connection, many, peek=True))

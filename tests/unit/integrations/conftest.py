@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 from tests.support import wire
-from tests.support.fake_keeper import FakeKeeper, faked
 from tests.support.wire import WireServer
 
 from tracekeeper.integrations import registry
@@ -15,12 +14,6 @@ from tracekeeper.integrations import registry
 @pytest.fixture(scope="package")
 def server() -> Iterator[WireServer]:
     with wire.serving() as made:
-        yield made
-
-
-@pytest.fixture
-def kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKeeper]:
-    with faked(monkeypatch) as made:
         yield made
 
 

@@ -97,6 +97,7 @@ def test_the_helper_whose_request_fails(client: Any, kept: FakeKeeper) -> None:
     assert kept.statuses == ["error"]
 
 
+@pytest.mark.slow
 def test_a_manager_that_is_never_entered_makes_no_request_and_no_span(client: Any, kept: FakeKeeper) -> None:
     manager = client.messages.stream(model="full", **MORE)
     assert isinstance(manager, anthropic.MessageStreamManager)

@@ -130,6 +130,7 @@ def test_trailers_files_and_zero_copies_end_a_response(keeper: object, tmp_path:
     assert [status for status, _ in ended(tmp_path)] == ["ok", "ok", "ok", "error", "error", "error"]
 
 
+@pytest.mark.slow
 def test_a_task_that_the_server_cancels_and_one_that_it_drops(keeper: object, tmp_path: Path) -> None:
     async def application(scope: Any, receive: Any, send: Any) -> None:
         await send(START)

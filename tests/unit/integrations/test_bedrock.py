@@ -90,6 +90,7 @@ def test_a_stream_read_to_its_end(seen: FakeKeeper, client: Any) -> None:
     assert (end.status, seen.output(), end.usage.output_tokens, end.chunks) == ("ok", TEXT, 10, 14)
 
 
+@pytest.mark.slow
 def test_a_stream_left_early_keeps_its_text(seen: FakeKeeper, client: Any) -> None:
     with tk.span("caller"):
         got = ""
@@ -131,6 +132,7 @@ def test_an_invoked_model_ends_when_its_answer_is_read(seen: FakeKeeper, client:
     assert seen.input() == (CLAUDE["messages"] if "anthropic" in model else "?")
 
 
+@pytest.mark.slow
 def test_an_answer_read_in_pieces_or_not_at_all_ends_once(seen: FakeKeeper, client: Any) -> None:
     answer = client.invoke_model(modelId="meta.full", body="{}")
     assert TEXT in b"".join(answer["body"].iter_chunks(7)).decode()

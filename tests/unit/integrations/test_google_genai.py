@@ -83,6 +83,7 @@ def test_a_stream_read_to_its_end(seen: FakeKeeper, client: Any) -> None:
     assert (got, end.status, seen.output(), end.usage.output_tokens) == (TEXT, "ok", TEXT, 10)
 
 
+@pytest.mark.slow
 def test_a_stream_left_early_keeps_its_text(seen: FakeKeeper, client: Any) -> None:
     with tk.span("caller"):
         for number, _ in enumerate(client.models.generate_content_stream(model="full", contents="?")):

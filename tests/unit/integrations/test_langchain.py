@@ -110,6 +110,7 @@ def test_a_stream_read_to_its_end_is_ok(seen: FakeKeeper, model: Any) -> None:
     assert capture.decode(seen.end("RunnableSequence").input) == {"question": "?"}
 
 
+@pytest.mark.slow
 def test_a_stream_left_early_keeps_its_text(seen: FakeKeeper, model: Any) -> None:
     got = ""
     for chunk in model().stream("?"):
@@ -141,6 +142,7 @@ async def _left(stream: Any) -> str:
     return got
 
 
+@pytest.mark.slow
 def test_an_async_stream_left_early_keeps_its_text(seen: FakeKeeper, model: Any) -> None:
     assert asyncio.run(_left(chain(model()).astream({"question": "?"}))) == SO_FAR
     gc.collect()
@@ -148,6 +150,7 @@ def test_an_async_stream_left_early_keeps_its_text(seen: FakeKeeper, model: Any)
     assert (seen.end("RunnableSequence").status, seen.output("RunnableSequence")) == ("abandoned", SO_FAR)
 
 
+@pytest.mark.slow
 def test_an_async_stream_whose_loop_is_gone_keeps_its_text(
     seen: FakeKeeper, model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +169,7 @@ def test_an_async_stream_whose_loop_is_gone_keeps_its_text(
     assert (seen.end().status, seen.output()) == ("abandoned", SO_FAR)
 
 
+@pytest.mark.slow
 def test_a_cancelled_call_is_cancelled(seen: FakeKeeper, model: Any, server: WireServer) -> None:
     async def run() -> None:
         with pytest.raises(TimeoutError):
@@ -373,6 +377,7 @@ def test_a_graph_is_a_tree_with_its_nodes_and_their_own_work(seen: FakeKeeper, m
     assert attributes(seen, "chat full")["langgraph.node"] == "answer"
 
 
+@pytest.mark.slow
 def test_a_graph_whose_stream_is_left_is_abandoned(seen: FakeKeeper, model: Any) -> None:
     pytest.importorskip("langgraph")
     from langgraph.graph import START, MessagesState, StateGraph

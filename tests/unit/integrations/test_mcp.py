@@ -91,6 +91,7 @@ def _stored(directory: Path) -> list[_Row]:
     return [_Row(*row) for row in stored(directory, "SELECT name, trace_id, span_id, parent_id FROM span")]  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_tools_failure_is_kept_and_given_back(seen: FakeKeeper, tmp_path: Path) -> None:
     result = call(tmp_path, "nowhere")
     assert getattr(result, "is_error", getattr(result, "isError", None)) is True

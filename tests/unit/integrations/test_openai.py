@@ -185,6 +185,7 @@ def test_a_raw_response_is_read_when_the_program_parses_it(client: Any, kept: Fa
     assert (kept.statuses, kept.output()) == (["ok"], TEXT)
 
 
+@pytest.mark.slow
 def test_a_raw_response_that_is_never_parsed_ends_with_the_object(client: Any, kept: FakeKeeper) -> None:
     raw = client.chat.completions.with_raw_response.create(model="full", messages=SAID)
     assert kept.statuses == []
@@ -199,6 +200,7 @@ def test_the_stream_of_a_raw_response(client: Any, kept: FakeKeeper) -> None:
     assert (kept.statuses, kept.output()) == (["ok"], TEXT)
 
 
+@pytest.mark.slow
 def test_a_streaming_response(client: Any, kept: FakeKeeper) -> None:
     with client.chat.completions.with_streaming_response.create(model="full", messages=SAID) as response:
         assert response.parse().choices[0].message.content == TEXT
@@ -246,6 +248,7 @@ def test_after_uninstrument_nothing_is_traced_and_a_stream_under_way_ends(client
     assert (kept.statuses, kept.output()) == (["ok"], TEXT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("instrumented", [True, False])
 def test_a_traced_function_that_returns_a_stream_is_followed_to_its_end(
     client: Any, kept: FakeKeeper, instrumented: bool

@@ -74,6 +74,7 @@ def test_a_workflow_is_a_tree_below_the_caller(seen: FakeKeeper, server: WireSer
     assert seen.end("chat full").usage.output_tokens == 10
 
 
+@pytest.mark.slow
 def test_without_a_traced_client_the_models_call_is_the_librarys(
     monkeypatch: pytest.MonkeyPatch, server: WireServer
 ) -> None:

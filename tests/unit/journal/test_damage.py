@@ -179,6 +179,7 @@ def test_frames_behind_damage_in_a_journal_that_is_still_written_are_not_lost(tm
     assert ([payload for _, payload in frames], damaged) == ([b"behind"], 0)
 
 
+@pytest.mark.slow
 def test_random_damage_never_raises_and_never_invents_a_frame(tmp_path: Path) -> None:
     chance = random.Random(4)
     written = [b"%06d" % number + chance.randbytes(chance.choice([0, 10, 500, 3_000, 20_000])) for number in range(80)]

@@ -303,6 +303,7 @@ _anything = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @example(result=(None, ""), parts=None, bounds=None)
 @example(result=(False, " "), parts=None, bounds=None)

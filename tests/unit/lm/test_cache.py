@@ -102,6 +102,7 @@ def test_who_goes_away_leaves_the_question_to_the_others(lm: Making, server: Wir
     assert len(server.requests) == 1
 
 
+@pytest.mark.slow
 def test_when_the_last_one_goes_the_call_is_ended(lm: Making, server: WireServer) -> None:
     model = lm("openai/drip", cache=True, timeout=60)
 

@@ -53,6 +53,24 @@ def test_a_call_by_every_provider_is_answered_and_is_one_span(provider: str, lm:
         assert record.input[0] == {"role": "system", "content": "Be brief."}
 
 
+def test_azure_is_asked_at_its_deployments_with_its_own_key_and_version(
+    server: WireServer, keeper: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tk.LM("azure/full", api_base=server.url, api_key="secret")
+    assert (model("Hello").text, asyncio.run(model.acall("Hello")).text) == (TEXT, TEXT)
+    assert "".join(chunk.text for chunk in model.stream("Hello")) == TEXT
+    monkeypatch.setenv("OPENAI_API_VERSION", "2025-01-01-preview")
+    assert tk.LM("azure/full", api_base=server.url, api_key="secret")("Hello").text == TEXT
+    paths = [request["path"].partition("?") for request in server.requests]
+    assert {path for path, _, _ in paths} == {"/openai/deployments/full/chat/completions"}
+    assert [query for _, _, query in paths] == [*["api-version=2024-10-21"] * 3, "api-version=2025-01-01-preview"]
+    headers = [{name.lower(): value for name, value in request["headers"].items()} for request in server.requests]
+    assert {(each["api-key"], each.get("authorization")) for each in headers} == {("secret", None)}
+    tk.flush(timeout=20)
+    assert [record.status for record in tk.records()] == ["ok"] * 4
+    assert len(tk.records('attr["gen_ai.provider.name"] = "azure.ai.openai"')) == 4
+
+
 def test_a_conversation_with_a_tool_goes_through_by_both_formats(lm: Making, server: WireServer) -> None:
     tool = {"name": "weather", "description": "of a place", "parameters": {"type": "object", "properties": {}}}
     for name in ("openai/tools", "anthropic/tools"):
@@ -150,6 +168,7 @@ def test_an_invalid_answer_goes_back_once_with_the_reason(
     assert sorted(record.status for record in tk.records()) == ["error", "ok"], "a repair is part of its call's span"
 
 
+@pytest.mark.slow
 def test_what_may_succeed_is_asked_again_and_what_cannot_is_not(lm: Making, server: WireServer, keeper: object) -> None:
     server.script.extend(
         [{"status": 503, "headers": {"retry-after-ms": "1"}}, {"status": 429, "headers": {"retry-after-ms": "1"}}]
@@ -175,6 +194,7 @@ def test_a_provider_that_says_too_much_gets_fewer_at_once(lm: Making, server: Wi
     assert model.limiter.state() | {"concurrency": width // 2, "throttled": 1, "in_flight": 0} == model.limiter.state()
 
 
+@pytest.mark.slow
 def test_the_next_model_answers_where_one_does_not(lm: Making, server: WireServer) -> None:
     first = lm("openai/refused", retries=0, fallbacks=[lm("anthropic/hang", timeout=0.2, retries=0), lm("openai/full")])
     answer = first("Hello")

@@ -29,6 +29,7 @@ def statuses() -> list[str]:
     return [record.status for record in tk.records()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["hang", "drip"])
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_a_server_that_never_answers_or_sends_a_byte_a_second_is_given_up(
@@ -73,6 +74,7 @@ def test_a_stream_that_stalls_is_given_up_and_keeps_its_text(
     assert (record.status, record.output) == ("error", SO_FAR)
 
 
+@pytest.mark.slow
 def test_the_total_deadline_of_a_stream_counts_the_waiting_alone(lm: Making, server: WireServer) -> None:
     stream = lm("openai/paced", timeout=tk.Timeouts(total=2.0), retries=0).stream("Hello")
     next(stream)
@@ -122,12 +124,14 @@ async def _cancelled(model: tk.LM, server: WireServer) -> None:
         await task
 
 
+@pytest.mark.slow
 def test_cancelling_a_call_closes_its_connection(lm: Making, server: WireServer, keeper: object) -> None:
     _cancelled(lm("openai/drip"), server)
     assert server.gone.acquire(timeout=SOON)
     assert statuses() == ["cancelled"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_call_at_once_and_closes_its_connection(lm: Making, server: WireServer, keeper: object) -> None:
     model = lm("openai/drip")
     model._source.adapter.prepare()
@@ -144,6 +148,7 @@ def test_ctrl_c_ends_a_call_at_once_and_closes_its_connection(lm: Making, server
     assert statuses() == ["error"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("provider", [*PROVIDERS, "function"])
 def test_a_stream_ends_as_it_ends(provider: str, lm: Making, server: WireServer, keeper: object) -> None:
     def words(prompt: str) -> Any:
@@ -175,6 +180,7 @@ def test_a_stream_ends_as_it_ends(provider: str, lm: Making, server: WireServer,
     assert [ended[name].output for name in ("break", "with", "close")] == [first] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("provider", [*PROVIDERS, "function"])
 def test_an_async_stream_ends_as_it_ends(provider: str, lm: Making, server: WireServer, keeper: object) -> None:
     async def words(prompt: str) -> Any:
@@ -249,6 +255,7 @@ def test_a_stream_is_asked_again_only_before_its_first_token(lm: Making, server:
     assert len(server.requests) == 3
 
 
+@pytest.mark.slow
 def test_a_place_is_given_back_however_a_stream_ends(lm: Making, server: WireServer) -> None:
     model = lm("openai/full", max_concurrency=1)
     for _ in model.stream("left"):

@@ -71,6 +71,7 @@ def test_usage_is_counted_when_tracing_is_off(lm: Making, server: WireServer) ->
     assert (usage.calls, usage.input_tokens) == (2, 14)
 
 
+@pytest.mark.slow
 def test_what_was_not_reported_is_said_and_not_a_zero(lm: Making, server: WireServer) -> None:
     model = lm("openai/full")
     with tk.track_usage() as usage:

@@ -265,6 +265,7 @@ JUDGES: dict[str, Callable[[str], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", LONG.values(), ids=LONG)
 def test_long_text_of_any_shape_is_judged_in_linear_time(text: str) -> None:
     for name, judge in JUDGES.items():

@@ -48,6 +48,7 @@ def test_the_status_shows_what_the_store_and_the_journals_say(keeper: Keeper) ->
     assert score["pid"] == journal["pid"]
 
 
+@pytest.mark.slow
 def test_the_status_counts_what_is_only_in_the_journal(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
     tk.log_record(input="q", output="a")
     tk.flush()

@@ -166,6 +166,7 @@ def test_a_missing_file_is_an_error_with_its_path(tmp_path: Path) -> None:
         open_source(tmp_path / "nowhere.csv")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["lines", "list", "csv"])
 def test_a_big_file_is_read_a_row_at_a_time(path: Path, form: str) -> None:
     with path.open("w") as file:
@@ -194,6 +195,7 @@ values = st.recursive(
 tables = st.lists(st.dictionaries(st.text(max_size=6), values, min_size=1, max_size=4), min_size=2, max_size=6)
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 @given(rows=tables, indent=st.sampled_from([None, 1]), ascii=st.booleans())
 def test_any_list_of_objects_survives(path: Path, rows: list[dict[str, Any]], indent: int | None, ascii: bool) -> None:

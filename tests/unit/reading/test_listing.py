@@ -115,6 +115,7 @@ def test_a_nan_poisons_no_read() -> None:
     assert tk.leaderboard()[0].metrics["nothing"].counts == {"failed": 1}
 
 
+@pytest.mark.slow
 def test_scores_in_pandas_are_never_a_float_nan() -> None:
     pandas = pytest.importorskip("pandas")
     ask_once(metrics=[short, crashes]).wait_for_scores(timeout=20)

@@ -79,6 +79,7 @@ def test_people_see_means_with_their_account(board: tk.Table[Any]) -> None:
     assert "<b>scores" in board._repr_html_().replace("\n", "")
 
 
+@pytest.mark.slow
 def test_a_filter_narrows_it() -> None:
     log("1", "a", [length])
     log("2", "b", [length])

@@ -73,6 +73,7 @@ def test_a_frame_is_on_disk_when_write_returns(quiet: Keeper) -> None:
     assert [type(frame).__name__ for frame in written(quiet.directory)] == ["SpanStart", "SpanEnd"]
 
 
+@pytest.mark.slow
 def test_the_database_layer_is_not_imported_by_a_write(tmp_path: Path) -> None:
     from tests.support import programs
 
@@ -177,6 +178,7 @@ def test_many_threads_write_first_and_nothing_is_lost_or_overtaken(quiet: Keeper
     assert not open_now
 
 
+@pytest.mark.slow
 def test_a_finaliser_and_a_signal_handler_may_write_while_the_journal_is_opened(quiet: Keeper) -> None:
     class Finalised:
         def __del__(self) -> None:

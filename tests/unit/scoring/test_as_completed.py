@@ -71,6 +71,7 @@ def test_it_iterates_asynchronously_too(doors: Doors) -> None:
     assert asyncio.run(main()) == ["b"] * 3 + ["c"] * 3 + ["a"] * 3
 
 
+@pytest.mark.slow
 def test_at_the_deadline_the_others_come_with_the_state_they_have(doors: Doors) -> None:
     record = tk.log_record(input="?", output="mild", metrics=doors.metrics, app="demo")
     doors.open("a")
@@ -181,6 +182,7 @@ def test_the_loop_goes_on_meanwhile(doors: Doors) -> None:
     assert asyncio.run(main()) == 3
 
 
+@pytest.mark.slow
 def test_stored_records_and_those_of_another_process_are_looked_up(tmp_path: Path, keeper: Keeper) -> None:
     program = f"""
         import sys, threading, time
@@ -238,6 +240,7 @@ def test_bad_input_is_said_at_once(source: Any, options: Any, said: str) -> None
     assert said in str(caught.value)
 
 
+@pytest.mark.slow
 def test_many_records_cost_the_same_each() -> None:
     records = [
         tk.log_record(input="?", output="mild", metrics=[tk.metric(lambda output: True, name="fine")], app="many")

@@ -27,6 +27,7 @@ def local(function: Any, **options: Any) -> Any:
     return metric(lambda output: function(output), **options)
 
 
+@pytest.mark.slow
 def test_a_finaliser_may_submit_at_any_moment(bench: Any) -> None:
     chosen = metric(length)
     told = []
@@ -202,6 +203,7 @@ def test_status_tells_what_waits_what_runs_and_where(bench: Any) -> None:
     assert bench.engine.status()["settled"] == {"scored": 1}
 
 
+@pytest.mark.slow
 def test_leaving_settles_local_scores_and_leaves_importable_ones(
     bench: Any, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

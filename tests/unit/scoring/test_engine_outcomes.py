@@ -141,6 +141,7 @@ def test_a_sync_metric_that_never_returns_times_out_and_says_where(bench: Any, g
     assert "in Gate.block (test_engine_outcomes.py" in score.reason
 
 
+@pytest.mark.slow
 def test_an_async_metric_that_blocks_its_loop_harms_no_other(bench: Any, gate: Gate) -> None:
     async def blocks(output: Any) -> None:
         gate.block(output)
@@ -165,6 +166,7 @@ def test_an_async_metric_that_blocks_its_loop_harms_no_other(bench: Any, gate: G
     assert "timed_out" not in [score.status for score in beside.all]
 
 
+@pytest.mark.slow
 def test_the_earlier_attempt_of_a_restarted_metric_stays_visible(bench: Any, gate: Gate) -> None:
     async def blocks(output: Any) -> None:
         gate.block(output)
@@ -220,6 +222,7 @@ def test_a_metric_with_several_names_settles_them_all(bench: Any) -> None:
     assert {str(score.status) for score in bench.judge(hangs).final(2).values()} == {"timed_out"}
 
 
+@pytest.mark.slow
 def test_retries_stop_at_success_and_earlier_attempts_are_written(bench: Any) -> None:
     runs: list[int] = []
 
@@ -239,6 +242,7 @@ def test_retries_stop_at_success_and_earlier_attempts_are_written(bench: Any) ->
     assert "retry 1 of 5" in state.handle.all[0].reason
 
 
+@pytest.mark.slow
 def test_retries_are_bounded_in_time(bench: Any, gate: Gate) -> None:
     chosen = metric(gate.block, name="m", timeout=0.2, retries=2)
     began = time.monotonic()
@@ -267,6 +271,7 @@ def test_an_exception_may_say_that_it_is_not_worth_a_retry(bench: Any) -> None:
     assert "bad key" in score.reason
 
 
+@pytest.mark.slow
 def test_a_hanging_metric_is_announced_once_and_never_after_its_result(bench: Any, gate: Gate) -> None:
     state = bench.record()
     bench.engine.submit(state, [metric(gate.block, name="m", timeout=1.0)])
@@ -318,6 +323,7 @@ def test_a_metric_that_changes_its_input_changes_it_for_itself_only(bench: Any) 
     assert {score.value for score in scores.values()} == {1}
 
 
+@pytest.mark.slow
 def test_a_thousand_records_with_hanging_metrics_settle_in_bounded_time(bench: Any, gate: Gate) -> None:
     quick, hangs = metric(alength, name="m"), metric(waits_for_ever, name="m", timeout=0.5)
     blocks = metric(gate.block, name="m", timeout=0.5)

@@ -294,6 +294,7 @@ def test_several_threads_that_trace_at_once_share_one_evaluators_span(keeper: An
     assert score.cost == 2.0
 
 
+@pytest.mark.slow
 def test_a_context_that_outlives_the_evaluation_keeps_nothing_of_what_was_judged(bench: Any) -> None:
     contexts: list[contextvars.Context] = []
 
@@ -445,6 +446,7 @@ def test_show_names_evaluations_and_shows_what_was_asked_and_all_attempts(
     assert rows[0]["judged.evaluation"] == again
 
 
+@pytest.mark.slow
 def test_an_attempt_that_was_begun_again_elsewhere_leaves_a_trace_of_its_own(keeper: Any) -> None:
     begun, blocked, release = threading.Event(), threading.Event(), threading.Event()
 

@@ -274,6 +274,7 @@ def test_a_claim_is_renewed_for_as_long_as_its_metric_runs(
     assert keeper.store().counts().refused == 0
 
 
+@pytest.mark.slow
 def test_what_is_claimed_and_has_not_begun_is_renewed_as_well(keeper: Any) -> None:
     tk.configure(lease=0.3)
     log(2)
@@ -290,6 +291,7 @@ def test_what_is_claimed_and_has_not_begun_is_renewed_as_well(keeper: Any) -> No
     assert keeper.store().counts().refused == 0
 
 
+@pytest.mark.slow
 def test_what_another_process_holds_is_taken_over_when_its_lease_lapses(keeper: Any) -> None:
     log()
     assert keeper.ship(30) is None
@@ -358,6 +360,7 @@ def test_scores_that_are_left_to_workers_are_pending_and_named(keeper: Any) -> N
     assert len(claims) == 3
 
 
+@pytest.mark.slow
 def test_a_program_that_rescores_ends_at_once(tmp_path: Any) -> None:
     code = """
         import tracekeeper as tk

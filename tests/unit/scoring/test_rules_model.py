@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.conftest import FULL
@@ -162,7 +163,7 @@ class Rules(RuleBasedStateMachine):
             return [tuple(row) for row in connection.exec_driver_sql(statement)]
 
 
-TestRules = Rules.TestCase
+TestRules = pytest.mark.slow(Rules.TestCase)
 TestRules.settings = settings(
     max_examples=150 if FULL else 12, stateful_step_count=40 if FULL else 25, deadline=None, derandomize=not FULL
 )

@@ -28,6 +28,7 @@ ENDS_AT_ONCE = """
 REFUSED = "can't create new thread at interpreter shutdown"
 
 
+@pytest.mark.slow
 def test_what_was_called_in_the_last_moment_is_judged_and_told(tmp_path: Path) -> None:
     # Several at once: the fewer processors, the later a thread that was started comes to begin.
     running = [programs.start(ENDS_AT_ONCE, tmp_path / str(number)) for number in range(4)]

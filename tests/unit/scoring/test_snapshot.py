@@ -60,6 +60,7 @@ def line_of(text: str) -> int:
     return next(n for n, line in enumerate(Path(__file__).read_text().splitlines(), 1) if line.endswith(text))
 
 
+@pytest.mark.slow
 def test_a_metric_that_hangs_is_named_with_the_line_where_it_hangs(keeper: Keeper, gate: threading.Event) -> None:
     record = judge(stuck_metric(gate, timeout=60))
     says = eventually(lambda: (found := said(keeper)) and found["running"] and found["running"][0]["where"] and found)
@@ -73,6 +74,7 @@ def test_a_metric_that_hangs_is_named_with_the_line_where_it_hangs(keeper: Keepe
     assert (says["pid"], says["running_count"]) == (os.getpid(), 1)
 
 
+@pytest.mark.slow
 def test_what_timed_out_and_goes_on_is_told_apart_until_it_comes_back(
     keeper: Keeper, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,6 +94,7 @@ def test_what_timed_out_and_goes_on_is_told_apart_until_it_comes_back(
     eventually(lambda: not held_up())
 
 
+@pytest.mark.slow
 def test_when_all_is_done_the_file_says_so(keeper: Keeper, gate: threading.Event) -> None:
     record = judge(stuck_metric(gate))
     eventually(lambda: (found := said(keeper)) and found["running_count"])
@@ -101,6 +104,7 @@ def test_when_all_is_done_the_file_says_so(keeper: Keeper, gate: threading.Event
     assert (says["waiting"], says["settled"]) == (0, {"scored": 1})
 
 
+@pytest.mark.slow
 def test_it_is_written_at_most_once_a_second_and_not_when_nothing_changes(
     keeper: Keeper, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,6 +187,7 @@ LEAVES = """
 """
 
 
+@pytest.mark.slow
 def test_a_process_takes_its_file_along_when_it_ends(tmp_path: Path) -> None:
     finished = programs.run(LEAVES.format(seconds=1), tmp_path)
     assert (finished.code, finished.out.strip()) == (0, "1"), finished.err
@@ -201,6 +206,7 @@ def test_the_file_of_a_process_that_was_killed_is_dropped_by_who_reads(tmp_path:
     assert list((tmp_path / "data" / "processes").glob("*.json")) == []
 
 
+@pytest.mark.slow
 def test_looking_costs_little(keeper: Keeper, gate: threading.Event) -> None:
     judge(*(stuck_metric(gate, name=f"m{n}") for n in range(8)))
     eventually(lambda: (found := said(keeper)) and found["running_count"] == 8)

@@ -297,6 +297,7 @@ def test_nobody_listening_costs_the_engine_nothing() -> None:
     watching.settled(Untouchable(), Untouchable(), tk.Score(1.0))  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_at_exit_what_waits_is_delivered_and_a_hanging_callback_does_not_hold_the_process(tmp_path: Path) -> None:
     program = """
         import threading
@@ -318,6 +319,7 @@ def test_at_exit_what_waits_is_delivered_and_a_hanging_callback_does_not_hold_th
     assert "3 scores were not delivered to callbacks before the process exited" in shown.err
 
 
+@pytest.mark.slow
 def test_a_forked_child_tells_of_its_own_scores_only(tmp_path: Path) -> None:
     program = """
         import os, queue, threading

@@ -497,6 +497,7 @@ def test_a_clock_that_was_set_back_does_not_hold_a_message_for_long(fired: tuple
     assert attempt(keeper, yesterday) == "delivered"
 
 
+@pytest.mark.slow
 def test_looking_after_alerts_loads_neither_http_nor_tls(tmp_path: Path) -> None:
     """Every process that scores does so, and the first second of a program is to stay small."""
     code = """

@@ -14,6 +14,7 @@ from tracekeeper.scoring.worker.beat import Beat
 from tracekeeper.types import StoreError
 
 
+@pytest.mark.slow
 def test_it_goes_on_after_anything_and_says_so_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     turns: queue.SimpleQueue[int] = queue.SimpleQueue()
     errors: list[BaseException] = [StoreError("locked"), StoreError("locked"), SystemExit(), ValueError("odd")]

@@ -73,6 +73,7 @@ def claims(bench: Any) -> Iterator[Any]:
     assert leases.beat.join(time.monotonic() + 10)
 
 
+@pytest.mark.slow
 def test_a_lease_is_renewed_until_its_result_is_stored(claims: Any) -> None:
     leave = threading.Event()
 
@@ -112,6 +113,7 @@ def test_what_was_lost_is_cancelled_and_said_under_its_own_attempt(claims: Any) 
     leave.set()
 
 
+@pytest.mark.slow
 def test_nothing_begins_on_a_lease_that_may_have_lapsed(claims: Any) -> None:
     ran: list[str] = []
     claims.store.broken = True
@@ -125,6 +127,7 @@ def test_nothing_begins_on_a_lease_that_may_have_lapsed(claims: Any) -> None:
     assert claims.keeper.scores_of(job.source, "append") == []
 
 
+@pytest.mark.slow
 def test_a_result_that_never_arrives_is_left_to_others(claims: Any) -> None:
     claims.hold(lambda output: 1)
     assert claims.engine.wait(10)

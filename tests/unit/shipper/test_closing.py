@@ -13,6 +13,7 @@ from tracekeeper.store.errors import StoreLocked
 from tracekeeper.store.store import Store
 
 
+@pytest.mark.slow
 def test_a_journal_that_the_store_could_not_close_is_left_to_whoever_comes_next(
     keeper: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

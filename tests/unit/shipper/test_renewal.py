@@ -98,6 +98,7 @@ def test_a_journal_without_open_scores_costs_nothing(store: Store, clock: Clock,
     assert renewals == []
 
 
+@pytest.mark.slow
 def test_an_idle_process_keeps_its_scores_and_a_silent_one_does_not(tmp_path: Path) -> None:
     with temporary_keeper(tmp_path / ".tracekeeper", lease=0.6) as keeper:
         begun = SpanStart(b"t" * 16, b"s" * 8, None, b"s" * 8, "ask", "task", time.time_ns())

@@ -347,4 +347,4 @@ Claims.TestCase.settings = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-TestClaims = Claims.TestCase
+TestClaims = pytest.mark.slow(Claims.TestCase)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import random
 import statistics
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import and_
+from sqlalchemy import Connection, and_
 from tests.support.rows import SECOND, Writer, birth, record, score
 
 from tracekeeper.store import leaderboard, tables
@@ -88,6 +90,7 @@ def test_the_smallest_cases(store: Store, journal: Writer) -> None:
     from tracekeeper.store.rows import SpanWrite
 
     journal.apply(SpanWrite(start(app="a", app_version="1")), record(birth(), app=None, seconds=2))
+    journal.apply(*(record(app=None, seconds=2, status=status) for status in ("error", "truncated", "truncated")))
     for where in (None, tables.record.c.id > 0):
         running, no_app = store.leaderboard(where)
         assert (running.app, running.records, running.statuses["running"], running.latency_n) == ("a", 1, 1, 0)
@@ -98,6 +101,7 @@ def test_the_smallest_cases(store: Store, journal: Writer) -> None:
             2 * SECOND,
             2 * SECOND,
         )
+        assert {status: n for status, n in no_app.statuses.items() if n} == {"ok": 1, "error": 1, "truncated": 2}
         (metric,) = no_app.metrics
         assert (metric.n, metric.mean, metric.variance, metric.n_values) == (1, None, None, 0)
 
@@ -114,11 +118,15 @@ def test_labels_count_as_scored_but_have_no_mean(store: Store, journal: Writer) 
 def test_the_leaderboard_reads_indexes_only(store: Store, journal: Writer) -> None:
     journal.apply(record(birth()))
     seen: list[str] = []
-    with store.read() as connection:
-        driver = driver_of(connection)
-        driver.set_trace_callback(seen.append)
-    store.leaderboard()
-    driver.set_trace_callback(None)
+
+    @contextmanager
+    def read() -> Iterator[Connection]:
+        with store.read() as connection:
+            driver_of(connection).set_trace_callback(seen.append)
+            yield connection
+            driver_of(connection).set_trace_callback(None)
+
+    leaderboard.leaderboard(read, None)
     statements = [each for each in seen if "FROM record" in each or "FROM score" in each]
     assert len(statements) == 5  # statuses, latencies and their percentiles, usage, scores
     with store.read() as connection:

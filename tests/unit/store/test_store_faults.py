@@ -93,6 +93,7 @@ print(len(store.records(limit=None)))
 """
 
 
+@pytest.mark.slow
 def test_a_file_size_limit_stores_nothing_and_the_next_batch_works(tmp_path: Path) -> None:
     root = str(Path(__file__).resolve().parents[3])
     done = programs.run(LIMITED.format(root=root), tmp_path)
@@ -122,6 +123,7 @@ journal.apply(*writes, scores=[score(write) for write in writes])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "stored"),
     [("store.apply.begun", 1), ("store.apply.spans", 1), ("store.apply.commit", 1), ("store.apply.committed", 21)],
@@ -223,6 +225,7 @@ def test_errors_of_the_caller_pass_through_and_roll_back(store: Store, journal: 
     assert row.host == "here"
 
 
+@pytest.mark.slow
 def test_two_processes_write_and_one_reads(tmp_path: Path, store: Store) -> None:
     root = str(Path(__file__).resolve().parents[3])
     code = f"""

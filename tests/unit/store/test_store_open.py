@@ -222,6 +222,7 @@ for name in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "setuid") or os.getuid() != 0, reason="drops its user id")
 def test_a_store_that_may_not_be_written_is_refused(tmp_path: Path) -> None:
     import shutil
@@ -253,6 +254,7 @@ print(store.register_journal(name=sys.argv[1], host="h", pid=1, started=0).name)
 """
 
 
+@pytest.mark.slow
 def test_processes_that_open_a_new_store_at_once_all_succeed(tmp_path: Path) -> None:
     for _ in range(2):
         racers = [

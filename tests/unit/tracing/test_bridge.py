@@ -387,6 +387,7 @@ def test_two_open_spans_with_the_same_ids_are_both_kept(kept: FakeKeeper) -> Non
     assert capture.decode(kept.ends[1].attributes or b"")["tracekeeper.duplicate_of"] == hexed(spans[0])[1].hex()
 
 
+@pytest.mark.slow
 def test_a_span_that_was_thrown_away_is_abandoned_with_what_it_had(kept: FakeKeeper, program: Program) -> None:
     theirs: Any = program.tracer.start_span("chat", attributes=CHAT)
     theirs.set_attribute("gen_ai.completion.0.content", "Becau")
@@ -516,6 +517,7 @@ def test_joining_and_leaving_from_many_threads_at_once(kept: FakeKeeper) -> None
     assert program.exported.count("it") == 300
 
 
+@pytest.mark.slow
 def test_the_stand_in_needs_no_sdk() -> None:
     code = """
 import sys

@@ -235,6 +235,7 @@ def test_recursion_nests(kept: FakeKeeper) -> None:
     assert {start.record_id for start in kept.starts} == {kept.starts[0].span_id}
 
 
+@pytest.mark.slow
 def test_recursion_up_to_the_stacks_end_is_survived(kept: FakeKeeper) -> None:
     from tracekeeper.tracing import trouble
 
@@ -392,6 +393,7 @@ def test_an_awaitable_that_is_cancelled_ends_as_cancelled(kept: FakeKeeper, task
     assert kept.statuses == ["cancelled"]
 
 
+@pytest.mark.slow
 def test_a_coroutine_that_is_never_awaited_is_abandoned_and_python_says_so_once(kept: FakeKeeper) -> None:
     traced = trace(lambda: later("free"))
     with pytest.warns(RuntimeWarning, match="coroutine 'later' was never awaited") as warned:
@@ -402,6 +404,7 @@ def test_a_coroutine_that_is_never_awaited_is_abandoned_and_python_says_so_once(
     assert kept.statuses == ["abandoned"]
 
 
+@pytest.mark.slow
 def test_a_future_that_nobody_completes_is_abandoned(kept: FakeKeeper) -> None:
     async def main() -> None:
         trace(lambda: asyncio.get_running_loop().create_future())()
@@ -411,6 +414,7 @@ def test_a_future_that_nobody_completes_is_abandoned(kept: FakeKeeper) -> None:
     assert kept.statuses == ["abandoned"]
 
 
+@pytest.mark.slow
 def test_asyncio_still_warns_of_an_exception_that_nobody_retrieved(kept: FakeKeeper) -> None:
     said: list[str] = []
 

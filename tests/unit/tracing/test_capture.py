@@ -320,6 +320,7 @@ anything = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(anything, st.integers(0, 400))
 def test_any_value_becomes_json_within_its_limit(value: Any, limit: int) -> None:
     data, _ = encode(value, limit)
@@ -336,6 +337,7 @@ jsonable = st.recursive(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @given(jsonable)
 def test_plain_values_come_back_as_they_were(value: Any) -> None:
     data, size = capture.encode(value, limit=LIMIT, mask_keys=())

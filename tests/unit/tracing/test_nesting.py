@@ -197,6 +197,7 @@ sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-W", early, "-x", *{tests
 """
 
 
+@pytest.mark.slow
 def test_fallback_to_the_public_names_of_opentelemetry_nests_the_same(request: pytest.FixtureRequest) -> None:
     root = request.config.rootpath
     tests = [str(root / "tests/unit/tracing/test_nesting.py"), str(root / "tests/guarantees/test_closed_once.py")]

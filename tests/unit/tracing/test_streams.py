@@ -141,6 +141,7 @@ def test_what_is_called_in_a_step_is_below_the_stream(kept: FakeKeeper) -> None:
     assert (kept.start("before").parent_id, kept.start("between").parent_id) == (above, above)
 
 
+@pytest.mark.slow
 def test_a_finished_stream_holds_neither_span_nor_context(kept: FakeKeeper) -> None:
     stream = repeat(["a"])
     list(stream)

@@ -7,7 +7,6 @@ all the same.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import inspect
 import logging
@@ -104,6 +103,8 @@ class Guard:
 
     def _follow(self, inputs: Mapping[str, Any], awaitable: Any, gathered: Sequence[Any]) -> Any:
         """What a sync callable returned is awaited by its caller: judged then, and of the same sort as it was."""
+        import asyncio
+
         if isinstance(awaitable, asyncio.Future):
             return asyncio.ensure_future(self._after(inputs, awaitable, gathered), loop=awaitable.get_loop())
         if inspect.isawaitable(awaitable):
@@ -305,6 +306,8 @@ def _wait(trial: Trial, made: Any) -> None:
 
 
 async def _await(trial: Trial, made: Any) -> None:
+    import asyncio
+
     over = asyncio.Event()
 
     def heard() -> None:

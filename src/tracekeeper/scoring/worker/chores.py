@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tracekeeper.configuration.settings import base_settings
+from tracekeeper.journal import processes
 from tracekeeper.scoring.runners import scoring_runner
 from tracekeeper.scoring.worker.beat import Beat
 
@@ -111,7 +111,7 @@ class Chores:
             store.register_worker(
                 journal.name,
                 kind=self.claimer.manner.kind,
-                host=socket.gethostname(),
+                host=processes.host(),
                 pid=os.getpid(),
                 started_at=time.time_ns(),
                 data=data,
