@@ -103,7 +103,7 @@ def evaluate(data: Any, task: Callable[..., Any], **options: Unpack[EvaluateOpti
     >>> items = [{"country": "Ireland", "expected": "Dublin"}, {"country": "France", "expected": "Paris"}]
     >>> experiment = evaluate(items, capital, metrics=["exact_match"], name="doc-capitals")
     >>> [(item.output, item.scores["exact_match"].value) for item in experiment.items]
-    [('Dublin', 1.0), ('Lyon', 0.0)]
+    [('Dublin', True), ('Lyon', False)]
     """
     return _begun(data, task, options).done()
 
