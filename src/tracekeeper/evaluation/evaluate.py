@@ -201,7 +201,7 @@ class _Begun(NamedTuple):
     def experiment(self) -> Experiment:
         """What became of it."""
         found = {**self.before, **self.run.results}
-        results = [found[place] for place in range(self.places)]
+        results = [found.get(place) or self.run.unknown(place) for place in range(self.places)]
         scores = scores_of_run(self.whole, results)
         missing = sum(not stored.ended(one) for one in results)
         seconds = time.monotonic() - self.since

@@ -84,7 +84,8 @@ class Experiment(Results):
         MetricError, StoreError
             As ``tk.rescore``.
         """
-        rescore(f'tag = "{PREFIX}{self.id}"', list(metrics), again=again)
+        metrics = list(metrics)
+        rescore(f'tag = "{PREFIX}{self.id}"', metrics, again=again)
         fresh = Experiment.load(self.id)
         known = {name for one in as_metrics([m for m in metrics if not isinstance(m, str)]) for name in one.names}
         for name in known - fresh.metrics.keys():

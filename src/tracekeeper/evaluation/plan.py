@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tracekeeper.concurrency.shapes import is_awaitable
-from tracekeeper.evaluation.datasets.items import items_of
+from tracekeeper.evaluation.datasets.items import Distinct, items_of
 from tracekeeper.evaluation.item import Item
 from tracekeeper.judging import Metric, as_metrics, return_annotation, select
 from tracekeeper.judging.checks import name_of
@@ -83,8 +83,8 @@ def make_plan(
         items=items,
         task=known,
         metrics=judged,
-        dataset=str(getattr(data, "name", "") or "") if not isinstance(data, list | tuple) else "",
-        dataset_version=str(getattr(data, "version", "") or "") if not isinstance(data, list | tuple) else "",
+        dataset=str(getattr(data, "name", "")) if isinstance(data, Distinct) else "",
+        dataset_version=str(getattr(data, "version", "")) if isinstance(data, Distinct) else "",
         chosen=filter is not None or sample is not None,
     )
 

@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 
 import tracekeeper as tk
+from tracekeeper.evaluation.running import run
+from tracekeeper.evaluation.running.task_app import TaskApp
+from tracekeeper.scoring.record import Record
 
 ITEMS = [{"question": f"{n} + 1?", "number": n, "expected": str(n + 1)} for n in range(6)]
 WANTED = [str(n + 1) for n in range(6)]
@@ -298,6 +301,42 @@ def test_rescoring_runs_no_task(keeper: object) -> None:
         "right": {"scored": 6},
         "exact_match": {"scored": 6},
     }
+
+
+def test_a_record_that_never_ends_does_not_hold_the_run(keeper: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "UNENDED", 0.3)
+    original = TaskApp.settled
+    monkeypatch.setattr(TaskApp, "settled", lambda app, record: original(app, record) if record.output != "3" else None)
+    monkeypatch.setattr(Record, "status", property(lambda record: "running" if record.output == "3" else "ok"))
+    experiment = tk.evaluate(ITEMS, sync, metrics=[right])
+    assert outputs(experiment) == WANTED
+    assert len(experiment) == 6
+
+
+def test_an_outcome_that_the_harness_stumbles_over_costs_that_item_alone(
+    keeper: object, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    original = run.Run._count
+
+    def stumbles(self: Any, call: Any, status: Any) -> None:
+        if call.item.fields["number"] == 3:
+            raise ValueError("a mistake of ours")
+        original(self, call, status)
+
+    monkeypatch.setattr(run.Run, "_count", stumbles)
+    experiment = tk.evaluate(ITEMS, sync, metrics=[right])
+    assert [item.output for item in experiment if item.fields["number"] != 3] == ["1", "2", "3", "5", "6"]
+    assert experiment.missing == 1
+    assert "a mistake of ours" in caplog.text
+    monkeypatch.undo()
+    assert tk.Experiment.load(experiment.id).complete, "it had ended, and was kept"
+
+
+def test_a_frame_with_a_column_called_name_is_no_dataset(keeper: object) -> None:
+    pandas = pytest.importorskip("pandas")
+    experiment = tk.evaluate(pandas.DataFrame({"name": ["a", "b"]}), lambda name: name.upper())
+    assert outputs(experiment) == ["A", "B"]
+    assert experiment.facts.dataset == ""
 
 
 def test_help_shows_every_option() -> None:

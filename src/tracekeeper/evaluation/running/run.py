@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import queue
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
@@ -37,6 +38,8 @@ _STATUS = {
     "timed_out": ItemStatus.TIMED_OUT,
     "cancelled": ItemStatus.CANCELLED,
 }
+UNENDED = 5.0
+"""Seconds without any score after which records are looked at that should have ended."""
 FINAL = frozenset({ItemStatus.OK, ItemStatus.ERROR, ItemStatus.TIMED_OUT, ItemStatus.SKIPPED})
 """An item with one of these is not run again. (``cancelled``: it is the rest of a run that was interrupted.)"""
 
@@ -207,18 +210,32 @@ class Run:
         if self._executor.interrupted:
             self._take_settled()
             return
+        silent = time.monotonic()
         try:
             while self._ended:
                 # (Never for long: a signal that comes as a wait begins is seen when it ends.)
                 try:
                     self._scored(self._settled.get(timeout=LOOK))
                 except queue.Empty:
-                    continue
+                    if time.monotonic() - silent > UNENDED:
+                        self._let_go()
+                        silent = time.monotonic()
+                else:
+                    silent = time.monotonic()
         except KeyboardInterrupt:
             log.warning(
                 "tracekeeper: Ctrl-C: %d items are still being judged; they are shown as they stand", len(self._ended)
             )
             self.notes.append("it was interrupted by Ctrl-C while items were being judged")
+
+    def _let_go(self) -> None:
+        """Nothing has come for long. Records that have not ended although their calls have will never be judged."""
+        for key, (call, outcome) in [*self._ended.items()]:
+            record = call.record
+            if record is None or record.status == "running":
+                log.warning("tracekeeper: the record of item %r has not ended; it is not judged", call.item.id)
+                del self._ended[key]
+                self._result(call, outcome, record)
 
     def _close(self) -> None:
         """What is not judged yet is shown as it stands."""
@@ -269,6 +286,21 @@ class Run:
                 self._complaints += 1
                 if self._complaints == 1:
                     log.warning("tracekeeper: on_result of an evaluation raised; it goes on", exc_info=error)
+
+    def unknown(self, place: int) -> ItemResult:
+        """Of a call whose outcome was lost on its way: a mistake of an executor or of ours, which the log names."""
+        item, repeat, _ = next(one for one in self._work if one[2] == place)
+        reason = "its outcome is not known: see the log"
+        return ItemResult(
+            item_id=item.id,
+            repeat=repeat,
+            status=ItemStatus.PENDING,
+            fields=item.fields,
+            expected=item.expected,
+            tags=item.tags,
+            split=item.split,
+            reason=reason,
+        )
 
     def _without(self, outcome: Outcome[Any]) -> dict[str, Score]:
         """The scores of a call that has no record, or whose record came too late: a status and a reason for each."""
