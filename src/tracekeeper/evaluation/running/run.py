@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import queue
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 
 from tracekeeper.concurrency import Outcome
 from tracekeeper.concurrency.interrupts import LOOK
+from tracekeeper.concurrency.mapping import GRACE
 from tracekeeper.concurrency.mapping import Call as MapCall
 from tracekeeper.concurrency.shapes import describe, is_async, is_awaitable
 from tracekeeper.evaluation.executors.executor import Executor
@@ -206,23 +208,28 @@ class Run:
             self._result(*ended, record)
 
     def _wait_for_scores(self) -> None:
-        """Until all are final: each metric has a deadline, and the engine settles every score in bounded time."""
-        if self._executor.interrupted:
-            self._take_settled()
-            return
+        """Until all are final: each metric has a deadline, and the engine settles every score in bounded time.
+
+        After Ctrl-C only for a moment: what ends in it is shown with its scores.
+        """
+        interrupted = self._executor.interrupted
+        until = time.monotonic() + GRACE if interrupted else math.inf
         silent = time.monotonic()
         try:
-            while self._ended:
+            while self._ended and (left := until - time.monotonic()) > 0:
                 # (Never for long: a signal that comes as a wait begins is seen when it ends.)
                 try:
-                    self._scored(self._settled.get(timeout=LOOK))
+                    self._scored(self._settled.get(timeout=min(left, LOOK)))
                 except queue.Empty:
                     if time.monotonic() - silent > UNENDED:
                         self._let_go()
                         silent = time.monotonic()
                 else:
                     silent = time.monotonic()
+            self._take_settled()
         except KeyboardInterrupt:
+            if interrupted:
+                raise
             log.warning(
                 "tracekeeper: Ctrl-C: %d items are still being judged; they are shown as they stand", len(self._ended)
             )
