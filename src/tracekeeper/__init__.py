@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tracekeeper.concurrency.maps import Parallel, aparallel_map, parallel_map
     from tracekeeper.concurrency.pools import ThreadPoolExecutor
     from tracekeeper.configuration import Settings, configure, context, settings
+    from tracekeeper.evaluation.datasets.dataset import Dataset
     from tracekeeper.evaluation.item import Item
     from tracekeeper.integrations import Instrumented, instrument, instrumented, uninstrument
     from tracekeeper.judging import Metric, metric, select
@@ -75,6 +76,7 @@ _HOMES = {
     "tracekeeper.concurrency.maps": ("Parallel", "aparallel_map", "parallel_map"),
     "tracekeeper.concurrency.pools": ("ThreadPoolExecutor",),
     "tracekeeper.configuration": ("Settings", "configure", "context", "settings"),
+    "tracekeeper.evaluation.datasets.dataset": ("Dataset",),
     "tracekeeper.evaluation.item": ("Item",),
     "tracekeeper.integrations": ("Instrumented", "instrument", "instrumented", "uninstrument"),
     "tracekeeper.judging": ("Metric", "metric", "select"),
@@ -144,6 +146,7 @@ __all__ = [
     "Blocked",
     "Chunk",
     "ConfigurationError",
+    "Dataset",
     "DatasetError",
     "FilterError",
     "ImportFileError",

@@ -30,8 +30,8 @@ def items_of(thing: Any) -> Iterator[Item]:
     ----------
     thing:
         Of dictionaries, ``Item``s, models (pydantic, msgspec, dataclasses), or any values: what has no fields is
-        ``{"input": it}``. The fields ``id``, ``tags`` and ``split`` are taken out. An item without an ``id`` is named by
-        its content; the second and third with the same content by ``…-2``, ``…-3``.
+        ``{"input": it}``. The fields ``id``, ``tags`` and ``split`` are taken out. An item without an ``id`` is named
+        by its content; the second and third with the same content by ``…-2``, ``…-3``.
 
     Raises
     ------
@@ -152,7 +152,7 @@ def _name(value: Any) -> str:
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise DatasetError(f"id {ascii(value)}: text that UTF-8 cannot hold") from None
+            raise DatasetError(f"id {value!a}: text that UTF-8 cannot hold") from None
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)

@@ -113,7 +113,7 @@ def _culprit(value: Any, place: str = "", depth: int = 0) -> tuple[str, str]:
             try:
                 orjson.dumps({name: None}, option=_OPTIONS)
             except TypeError as error:
-                return place, f"its key {ascii(name)}: {error}"
+                return place, f"its key {name!a}: {error}"
     elif isinstance(value, list | tuple):
         inner = [(f"{place}[{number}]", each) for number, each in enumerate(value)]
     for where, each in inner:
