@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tracekeeper.concurrency.maps import Parallel, aparallel_map, parallel_map
     from tracekeeper.concurrency.pools import ThreadPoolExecutor
     from tracekeeper.configuration import Settings, configure, context, settings
+    from tracekeeper.evaluation.datasets.dataset import Dataset
     from tracekeeper.evaluation.evaluate import aevaluate, evaluate, resume
     from tracekeeper.evaluation.experiment import Experiment
     from tracekeeper.evaluation.item import Item
@@ -78,6 +79,7 @@ _HOMES = {
     "tracekeeper.concurrency.maps": ("Parallel", "aparallel_map", "parallel_map"),
     "tracekeeper.concurrency.pools": ("ThreadPoolExecutor",),
     "tracekeeper.configuration": ("Settings", "configure", "context", "settings"),
+    "tracekeeper.evaluation.datasets.dataset": ("Dataset",),
     "tracekeeper.evaluation.item": ("Item",),
     "tracekeeper.evaluation.evaluate": ("aevaluate", "evaluate", "resume"),
     "tracekeeper.evaluation.experiment": ("Experiment",),
@@ -145,6 +147,7 @@ __all__ = [
     "Blocked",
     "Chunk",
     "ConfigurationError",
+    "Dataset",
     "DatasetError",
     "Experiment",
     "ExperimentError",

@@ -31,7 +31,7 @@ from tracekeeper.types import StoreError, faults
 
 log = logging.getLogger("tracekeeper")
 
-REVISIONS = ("0001", "0002", "0003", "0004")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 """The revisions under ``migrations/versions``, oldest first (a test compares)."""
 
 APPLICATION_ID = 0x54_52_4B_50

@@ -22,6 +22,7 @@ from tracekeeper.store.claims.claiming import Claiming
 from tracekeeper.store.claims.counts import LeaseCounts, lease_counts
 from tracekeeper.store.connections import Connections, driver_of
 from tracekeeper.store.copies import Copies
+from tracekeeper.store.datasets.dataset_store import DatasetStore
 from tracekeeper.store.errors import StoreLocked
 from tracekeeper.store.filter import Node, parse
 from tracekeeper.store.filter.compile import compile_node
@@ -344,6 +345,11 @@ class Store(Claiming):
     def alerts(self) -> Alerts:
         """The alerts, and what they have to say."""
         return Alerts(self)
+
+    @property
+    def datasets(self) -> DatasetStore:
+        """Datasets: versioned items."""
+        return DatasetStore(self)
 
     @property
     def copies(self) -> Copies:

@@ -441,3 +441,52 @@ copy_wait = Table(
     sqlite_with_rowid=False,
 )
 """Spans that a copy's cursor has passed while they were running: they come when they have ended."""
+
+dataset = Table(
+    "dataset",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("number", BigInteger, nullable=False, server_default="0"),  # of its newest version; compared by each change
+    Column("digest", Text, nullable=False, server_default="0"),  # hex: sum of its items' hashes, modulo 2**256
+    Column("items", BigInteger, nullable=False, server_default="0"),
+    Column("places", BigInteger, nullable=False, server_default="0"),  # places given away so far
+    Column("created_at", BigInteger, nullable=False),
+    Column("changed_at", BigInteger, nullable=False),
+)
+
+dataset_version = Table(
+    "dataset_version",
+    metadata,
+    Column("dataset_id", BigInteger, ForeignKey("dataset.id"), primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    Column("version", Text, nullable=False),  # hex: what its content gives, wherever and in whatever order it was made
+    Column("items", BigInteger, nullable=False),
+    Column("added", BigInteger, nullable=False, server_default="0"),
+    Column("changed", BigInteger, nullable=False, server_default="0"),
+    Column("removed", BigInteger, nullable=False, server_default="0"),
+    Column("whole", Integer, nullable=False, server_default="1"),  # 0: more batches of the same insert were to follow
+    Column("created_at", BigInteger, nullable=False),
+    Index("dataset_version_name", "dataset_id", "version"),
+)
+
+dataset_item = Table(
+    "dataset_item",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("dataset_id", BigInteger, ForeignKey("dataset.id"), nullable=False),
+    Column("place", BigInteger, nullable=False),  # in the order of insertion; an item that is replaced keeps its place
+    Column("item", Text, nullable=False),
+    Column("since", BigInteger, nullable=False),  # number of the first version that has it so
+    Column("until", BigInteger),  # number of the first version that has it so no more
+    Column("hash", Text, nullable=False),  # hex SHA-256 of id, fields, tags and split
+    Column("fields", Text, nullable=False),  # JSON object
+    Column("tags", Text),  # JSON list
+    Column("split", Text, nullable=False, server_default=""),
+    # One present state of each item, whoever inserts it at the same time.
+    Index("dataset_item_present", "dataset_id", "item", unique=True, **_where("until IS NULL")),
+    Index("dataset_item_key", "dataset_id", "item", "since"),
+    # Pages of a version, in the order of insertion.
+    Index("dataset_item_place", "dataset_id", "place", "since"),
+)
+"""Every state that an item of a dataset has had: those of version ``n`` have ``since <= n`` and not ``until <= n``."""

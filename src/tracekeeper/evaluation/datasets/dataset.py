@@ -1,0 +1,194 @@
+"""``tk.Dataset``: items under a name, in the store, with every version that there was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from tracekeeper.evaluation.datasets import versions as version_rules
+from tracekeeper.evaluation.datasets.difference import Difference, difference
+from tracekeeper.evaluation.datasets.inserting import insert
+from tracekeeper.evaluation.datasets.items import read_items
+from tracekeeper.evaluation.datasets.versions import Version
+from tracekeeper.evaluation.datasets.view import At, View, named
+from tracekeeper.store.datasets.rows import UnknownItems
+from tracekeeper.tracing import runtime
+from tracekeeper.types import DatasetError
+
+if TYPE_CHECKING:
+    from tracekeeper.store.datasets.dataset_store import DatasetStore
+
+
+class Dataset(View):
+    """Items under a name, kept in the store. Each change makes a version; a version is named by its content.
+
+    Iterating reads a page at a time, in the order of insertion, of the version that was the newest when it began.
+
+    Parameters
+    ----------
+    name:
+        Of the dataset. Nothing is made before the first ``insert``.
+    version:
+        Read this version, and refuse changes: its digits (the first of them are enough), or its number.
+
+    Raises
+    ------
+    DatasetError
+        The name is no text; there is no such version.
+    StoreError
+        The database cannot be read (with ``version`` only).
+
+    Example
+    -------
+    >>> import tracekeeper as tk
+    >>> dataset = tk.Dataset("capitals").insert([
+    ...     {"id": "fr", "question": "capital of France?", "expected": "Paris", "tags": ["europe"]},
+    ...     {"id": "pe", "question": "capital of Peru?", "expected": "Lima"},
+    ... ])
+    >>> len(dataset), [item.expected for item in dataset]
+    (2, ['Paris', 'Lima'])
+    >>> before = dataset.version
+    >>> dataset.insert([{"id": "pe", "question": "capital of Peru?", "expected": "Lima"}]).version == before
+    True
+    >>> len(dataset.delete(["fr"])), len(tk.Dataset("capitals", version=before))
+    (1, 2)
+    """
+
+    def __init__(self, name: str, *, version: str | int | None = None) -> None:
+        if not isinstance(name, str) or not name.strip():
+            raise DatasetError(f"name={name!r}: expected the name of a dataset, a text that is not empty")
+        self.name = name
+        self._version = version
+        if version is not None:
+            at = self._at()
+            if at is None:
+                raise DatasetError(f"there is no dataset {name!r}, so it has no version {version!r}")
+            self._version = at.version.version
+
+    def __repr__(self) -> str:
+        pinned = "" if self._version is None else f", version={self._version!r}"
+        return f"Dataset({self.name!r}{pinned})"
+
+    def __len__(self) -> int:
+        at = self._at()
+        return 0 if at is None else at.version.items
+
+    # Changes.
+
+    def insert(self, items: Any, *, update: bool = False) -> Dataset:
+        """Add items, and return the dataset. What is there already is not stored again.
+
+        They are stored in batches, each whole or not at all, so that any number can be given. A process that dies
+        leaves the batches that it stored; inserting everything again then adds the rest.
+
+        Parameters
+        ----------
+        items:
+            As :func:`~tracekeeper.evaluation.datasets.items.items_of` takes them; but what is the same twice is one.
+        update:
+            Let an item replace the one with its id. It keeps its place.
+
+        Raises
+        ------
+        DatasetError
+            An id is taken by another item; something cannot be kept as JSON; the dataset is pinned to a version. The
+            message says what was stored before.
+        StoreError
+            The database cannot be used.
+        """
+        self._check_writable()
+        insert(_store(), self.name, (item for item, _ in read_items(items)), update=update)
+        return self
+
+    def delete(self, ids: str | Iterable[str]) -> Dataset:
+        """Take items out, all or none, and return the dataset. Earlier versions keep them.
+
+        Raises
+        ------
+        DatasetError
+            An id is not there; the dataset is pinned to a version.
+        StoreError
+            The database cannot be used.
+        """
+        self._check_writable()
+        wanted = list(dict.fromkeys([ids] if isinstance(ids, str) else ids))
+        try:
+            if _store().remove(self.name, wanted) is None and wanted:
+                raise UnknownItems(wanted)
+        except UnknownItems as error:
+            raise DatasetError(
+                f"dataset {self.name!r} has no item {named(error.items)}; nothing was deleted"
+            ) from error
+        return self
+
+    # Versions.
+
+    def versions(self) -> list[Version]:
+        """Every version, oldest first.
+
+        Raises
+        ------
+        StoreError
+            The database cannot be read.
+        """
+        store = _store()
+        row = store.get(self.name)
+        return [] if row is None else list(version_rules.shown(store.versions(row.id)))
+
+    def pin(self) -> Dataset:
+        """The dataset at its present version, read-only.
+
+        Raises
+        ------
+        DatasetError
+            It has none: nothing was inserted.
+        """
+        return Dataset(self.name, version=self._require().version.number)
+
+    def diff(self, a: str | int | None = None, b: str | int | None = None) -> Difference:
+        """What differs between two versions.
+
+        Parameters
+        ----------
+        a:
+            The older one; by default the one before ``b``.
+        b:
+            The newer one; by default the dataset's own.
+
+        Raises
+        ------
+        DatasetError
+            There is no such version.
+        StoreError
+            The database cannot be read.
+        """
+        at = self._require()
+        new = at.version.number if b is None else version_rules.find(at.store, at.row, b).number
+        if a is None:
+            old = max((each.number for each in self.versions() if each.number < new), default=0)
+        else:
+            old = version_rules.find(at.store, at.row, a).number
+        return difference(at.store.differing(at.row.id, old, new))
+
+    def _at(self) -> At | None:
+        store = _store()
+        row = store.get(self.name)
+        if row is None or not row.number:
+            return None
+        return At(store, row, version_rules.find(store, row, row.number if self._version is None else self._version))
+
+    def _require(self) -> At:
+        at = self._at()
+        if at is None:
+            raise DatasetError(f"dataset {self.name!r} holds nothing; insert items first")
+        return at
+
+    def _check_writable(self) -> None:
+        if self._version is not None:
+            raise DatasetError(
+                f"{self!r} is read-only, because it names a version; change tk.Dataset({self.name!r}) instead"
+            )
+
+
+def _store() -> DatasetStore:
+    return runtime.keeper().store().datasets

@@ -1,0 +1,251 @@
+"""What can be read of items in the store: a dataset, a version of it, a selection of that.
+
+Nothing is kept in memory: each iteration reads pages of one version, so what is inserted meanwhile does not appear in
+its middle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import math
+from collections.abc import Collection, Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from tracekeeper.evaluation.datasets.forms import item_of_row, tags_of
+from tracekeeper.evaluation.datasets.items import Distinct
+from tracekeeper.evaluation.item import Item
+from tracekeeper.types import DatasetError
+
+if TYPE_CHECKING:  # the database layer is loaded when something is read
+    from tracekeeper.store.datasets.dataset_store import DatasetStore
+    from tracekeeper.store.datasets.rows import DatasetRow, ItemRow, KeyRow, VersionRow
+
+SHOWN = 5
+"""Ids that a message names."""
+
+
+class At(NamedTuple):
+    """One version of a stored dataset."""
+
+    store: DatasetStore
+    row: DatasetRow
+    version: VersionRow
+
+    def items(self, ids: Collection[str] | None = None) -> Iterator[ItemRow]:
+        """Its items, in the order of insertion, a page at a time."""
+        wanted = None if ids is None else list(ids)
+        after = -1
+        while page := self.store.items(self.row.id, self.version.number, after, wanted):
+            yield from page
+            after = page[-1].place
+
+    def keys(self, ids: Collection[str] | None = None) -> Iterator[KeyRow]:
+        """The same without the fields."""
+        wanted = None if ids is None else list(ids)
+        after = -1
+        while page := self.store.keys(self.row.id, self.version.number, after, wanted):
+            yield from page
+            after = page[-1].place
+
+
+class View(Distinct):
+    """Items that are read from the store each time they are iterated, in the order of insertion."""
+
+    name: str
+    """Of the dataset."""
+
+    def __iter__(self) -> Iterator[Item]:
+        at = self._at()
+        return iter(()) if at is None else (item_of_row(row) for row in self._rows(at))
+
+    def __len__(self) -> int:
+        at = self._at()
+        return 0 if at is None else sum(1 for _ in self._keys(at))
+
+    def __bool__(self) -> bool:
+        return True  # a dataset without items is still one
+
+    @property
+    def version(self) -> str:
+        """12 hex digits that name the content: the same items give the same version, on any machine. ``""``: none."""
+        at = self._at()
+        return "" if at is None else at.version.version
+
+    def ids(self) -> Iterator[str]:
+        """The ids of its items, in order."""
+        at = self._at()
+        return iter(()) if at is None else (key.item for key in self._keys(at))
+
+    def get(self, id: str) -> Item:
+        """The item of an id.
+
+        Raises
+        ------
+        DatasetError
+            There is none.
+        """
+        at = self._at()
+        found = None if at is None else next(self._rows(at, [id]), None)
+        if found is None:
+            raise DatasetError(f"dataset {self.name!r} has no item {id!r}")
+        return item_of_row(found)
+
+    def select(
+        self,
+        *,
+        tags: str | Iterable[str] | None = None,
+        split: str | None = None,
+        ids: Iterable[str] | None = None,
+        sample: int | float | None = None,
+        seed: int = 0,
+    ) -> Selection:
+        """Some of the items, of the version that is there now; read-only, in the same order.
+
+        Parameters
+        ----------
+        tags:
+            Those that have at least one of these.
+        split:
+            Those of this split; ``""``: those of none.
+        ids:
+            Those with these ids.
+        sample:
+            So many of what the others leave, or (below 1) such a share of it, by chance. With the same ``seed`` always
+            the same ones, in whatever order they were inserted, and a larger sample contains every smaller one.
+
+        Raises
+        ------
+        DatasetError
+            An id that is not there; a sample that is no number above 0.
+
+        Example
+        -------
+        >>> import tracekeeper as tk
+        >>> dataset = tk.Dataset("doc-select").insert({"n": n, "tags": "odd" if n % 2 else "even"} for n in range(10))
+        >>> [item.fields["n"] for item in dataset.select(tags="odd")]
+        [1, 3, 5, 7, 9]
+        >>> len(dataset.select(sample=3, seed=1)), len(dataset.select(tags=["odd", "even"]))
+        (3, 10)
+        """
+        wanted = Wanted(
+            tags=None if tags is None else frozenset([tags] if isinstance(tags, str) else tags),
+            split=split,
+            ids=None if ids is None else tuple(dict.fromkeys([ids] if isinstance(ids, str) else ids)),
+            sample=_checked_sample(sample),
+            seed=seed,
+        )
+        at = self._at()
+        if wanted.ids is not None:
+            there = set() if at is None else {key.item for key in self._keys(at, wanted.ids)}
+            unknown = [each for each in wanted.ids if each not in there]
+            if unknown:
+                raise DatasetError(f"dataset {self.name!r} has no item {named(unknown)}")
+        return Selection(self, at, wanted)
+
+    # What subclasses say.
+
+    def _at(self) -> At | None:
+        """The version that is read; ``None``: nothing was ever inserted."""
+        raise NotImplementedError
+
+    def _rows(self, at: At, ids: Collection[str] | None = None) -> Iterator[ItemRow]:
+        return at.items(ids)
+
+    def _keys(self, at: At, ids: Collection[str] | None = None) -> Iterator[KeyRow]:
+        return at.keys(ids)
+
+
+class Wanted(NamedTuple):
+    """What is selected."""
+
+    tags: frozenset[str] | None = None
+    split: str | None = None
+    ids: tuple[str, ...] | None = None
+    sample: int | float | None = None
+    seed: int = 0
+
+    def takes(self, row: ItemRow | KeyRow) -> bool:
+        """Whether an item is among it, but for the sample."""
+        if self.split is not None and row.split != self.split:
+            return False
+        return self.tags is None or not self.tags.isdisjoint(tags_of(row.tags))
+
+    def draw(self, id: str) -> float:
+        """Where an item is drawn between 0 and 1: the smallest ones are the sample."""
+        digest = hashlib.blake2b(f"{self.seed}:{id}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "big") / (1 << 64)
+
+
+class Selection(View):
+    """Some items of one version of a dataset. Get one from ``dataset.select(…)``."""
+
+    def __init__(self, of: View, at: At | None, wanted: Wanted) -> None:
+        self.name = of.name
+        self._of = of
+        self._fixed = at
+        self._wanted = wanted
+        self._drawn: frozenset[str] | None = None
+
+    def __repr__(self) -> str:
+        given = ", ".join(
+            f"{key}={sorted(value) if isinstance(value, frozenset) else value!r}"
+            for key, value in self._wanted._asdict().items()
+            if value is not None and not (key == "seed" and self._wanted.sample is None)
+        )
+        return f"{self._of!r}.select({given})"
+
+    def _at(self) -> At | None:
+        return self._fixed
+
+    def _rows(self, at: At, ids: Collection[str] | None = None) -> Iterator[ItemRow]:
+        among = self._among(at)
+        rows = self._of._rows(at, self._ids(ids))
+        return (row for row in rows if self._wanted.takes(row) and (among is None or row.item in among))
+
+    def _keys(self, at: At, ids: Collection[str] | None = None) -> Iterator[KeyRow]:
+        among = self._among(at)
+        keys = self._of._keys(at, self._ids(ids))
+        return (key for key in keys if self._wanted.takes(key) and (among is None or key.item in among))
+
+    def _ids(self, ids: Collection[str] | None) -> Collection[str] | None:
+        mine = self._wanted.ids
+        if ids is None or mine is None:
+            return mine if ids is None else ids
+        both = set(ids)
+        return [each for each in mine if each in both]
+
+    def _among(self, at: At) -> frozenset[str] | None:
+        """The sample, drawn once: the version does not change."""
+        sample = self._wanted.sample
+        if sample is None:
+            return None
+        if self._drawn is None:
+            draw = self._wanted.draw
+            ids = (key.item for key in self._of._keys(at, self._wanted.ids) if self._wanted.takes(key))
+            if isinstance(sample, float):
+                self._drawn = frozenset(each for each in ids if draw(each) < sample)
+            else:
+                self._drawn = frozenset(heapq.nsmallest(sample, ids, key=draw))
+        return self._drawn
+
+
+def named(ids: Collection[str]) -> str:
+    """A few ids for a message.
+
+    >>> named(["a"]), named(["a", "b", "c", "d", "e", "f", "g"])
+    ("'a'", "'a', 'b', 'c', 'd', 'e' and 2 more")
+    """
+    shown = ", ".join(map(repr, list(ids)[:SHOWN]))
+    return shown if len(ids) <= SHOWN else f"{shown} and {len(ids) - SHOWN:,} more"
+
+
+def _checked_sample(sample: int | float | None) -> int | float | None:
+    if sample is None:
+        return None
+    good = isinstance(sample, int | float) and not isinstance(sample, bool) and math.isfinite(sample) and sample > 0
+    if not good or (isinstance(sample, float) and sample > 1):
+        raise DatasetError(
+            f"sample={sample!r}: expected a number of items (1, 2, …) or a share of them (above 0, up to 1.0)"
+        )
+    return sample
