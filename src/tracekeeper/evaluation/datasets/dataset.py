@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from tracekeeper.evaluation.datasets import versions as version_rules
 from tracekeeper.evaluation.datasets.difference import Difference, difference
-from tracekeeper.evaluation.datasets.inserting import insert
+from tracekeeper.evaluation.datasets.importing import LeftOut
+from tracekeeper.evaluation.datasets.imports import Imports
+from tracekeeper.evaluation.datasets.inserting import Inserted, insert
 from tracekeeper.evaluation.datasets.items import read_items
 from tracekeeper.evaluation.datasets.versions import Version
 from tracekeeper.evaluation.datasets.view import At, View, named
+from tracekeeper.evaluation.item import Item
 from tracekeeper.store.datasets.rows import UnknownItems
 from tracekeeper.tracing import runtime
 from tracekeeper.types import DatasetError
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from tracekeeper.store.datasets.dataset_store import DatasetStore
 
 
-class Dataset(View):
+class Dataset(View, Imports):
     """Items under a name, kept in the store. Each change makes a version; a version is named by its content.
 
     Iterating reads a page at a time, in the order of insertion, of the version that was the newest when it began.
@@ -59,6 +62,7 @@ class Dataset(View):
             raise DatasetError(f"name={name!r}: expected the name of a dataset, a text that is not empty")
         self.name = name
         self._version = version
+        self._left = LeftOut()
         if version is not None:
             at = self._at()
             if at is None:
@@ -96,8 +100,7 @@ class Dataset(View):
         StoreError
             The database cannot be used.
         """
-        self._check_writable()
-        insert(_store(), self.name, (item for item, _ in read_items(items)), update=update)
+        self._insert(enumerate((item for item, _ in read_items(items)), 1), update=update)
         return self
 
     def delete(self, ids: str | Iterable[str]) -> Dataset:
@@ -120,6 +123,10 @@ class Dataset(View):
                 f"dataset {self.name!r} has no item {named(error.items)}; nothing was deleted"
             ) from error
         return self
+
+    def _insert(self, items: Iterable[tuple[int, Item]], *, update: bool, noun: str = "item") -> Inserted:
+        self._check_writable()
+        return insert(_store(), self.name, items, update=update, noun=noun)
 
     # Versions.
 

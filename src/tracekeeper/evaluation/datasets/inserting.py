@@ -29,8 +29,17 @@ class Inserted(NamedTuple):
     """Those that were there already."""
 
 
-def insert(store: DatasetStore, name: str, items: Iterable[Item], *, update: bool) -> Inserted:
+def insert(
+    store: DatasetStore, name: str, items: Iterable[tuple[int, Item]], *, update: bool, noun: str = "item"
+) -> Inserted:
     """Insert items; the last batch says that the version is whole.
+
+    Parameters
+    ----------
+    items:
+        With the number by which a message names each: its position, its line.
+    noun:
+        What has that number.
 
     Raises
     ------
@@ -40,11 +49,11 @@ def insert(store: DatasetStore, name: str, items: Iterable[Item], *, update: boo
     total = Inserted()
     made: int | None = None
     try:
-        for batch, last in _batches(items):
+        for batch, numbers, last in _batches(items):
             try:
                 done = store.put(name, batch, replace=update, whole=last)
             except Differing as error:
-                _refuse(name, batch, error, sum(total))
+                _refuse(name, batch, error, numbers, noun)
             total = Inserted(total.added + done.added, total.changed + done.changed, total.same + done.same)
             if done.added or done.changed:
                 made = None if last else done.number
@@ -59,29 +68,31 @@ def insert(store: DatasetStore, name: str, items: Iterable[Item], *, update: boo
     return total
 
 
-def _batches(items: Iterable[Item]) -> Iterator[tuple[list[NewItem], bool]]:
+def _batches(items: Iterable[tuple[int, Item]]) -> Iterator[tuple[list[NewItem], list[int], bool]]:
     """Batches, and whether each is the last one: which is only known when there is no other item."""
     batch: list[NewItem] = []
+    numbers: list[int] = []
     size = 0
-    for item in items:
+    for number, item in items:
         if len(batch) == BATCH or size > BATCH_BYTES:
-            yield batch, False
-            batch, size = [], 0
+            yield batch, numbers, False
+            batch, numbers, size = [], [], 0
         new = new_item(item)
         batch.append(new)
+        numbers.append(number)
         size += len(new.fields)
     if batch:
-        yield batch, True
+        yield batch, numbers, True
 
 
-def _refuse(name: str, batch: list[NewItem], error: Differing, before: int) -> NoReturn:
+def _refuse(name: str, batch: list[NewItem], error: Differing, numbers: list[int], noun: str) -> NoReturn:
     new = batch[error.index]
     parts = ", ".join(differing_parts(item_of_row(error.there), item_of_row(new)))
-    position = before + error.index + 1
+    number = numbers[error.index]
     if error.earlier is not None:
-        others = f"items {before + error.earlier + 1:,} and {position:,} have the same id, {new.item!r}"
-        raise DatasetError(f"{others}, and differ in: {parts}") from error
+        both = f"{noun}s {numbers[error.earlier]:,} and {number:,} have the same id, {new.item!r}"
+        raise DatasetError(f"{both}, and differ in: {parts}") from error
     raise DatasetError(
-        f"item {position:,}: dataset {name!r} has an item {new.item!r} that differs in: {parts}; "
+        f"{noun} {number:,}: dataset {name!r} has an item {new.item!r} that differs in: {parts}; "
         "to replace it, insert with update=True"
     ) from error

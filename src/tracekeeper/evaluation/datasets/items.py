@@ -88,6 +88,11 @@ def item_of(raw: Any) -> tuple[Item, bool]:
         fields = plain(raw.fields)
         if not isinstance(fields, dict):
             raise DatasetError(f"fields of an Item must be a mapping, not a {type(raw.fields).__name__}")
+        taken = [name for name in _APART if name in fields]
+        if taken:
+            raise DatasetError(
+                f"its fields hold {taken[0]!r}, which is an attribute of an Item; give that one another name"
+            )
         name, tags, split = _name(raw.id), _tags(raw.tags), _split(raw.split)
     else:
         found = mapping_of(raw)

@@ -12,6 +12,7 @@ import math
 from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from tracekeeper.evaluation.datasets.exports import Exports
 from tracekeeper.evaluation.datasets.forms import item_of_row, tags_of
 from tracekeeper.evaluation.datasets.items import Distinct
 from tracekeeper.evaluation.item import Item
@@ -49,7 +50,7 @@ class At(NamedTuple):
             after = page[-1].place
 
 
-class View(Distinct):
+class View(Distinct, Exports):
     """Items that are read from the store each time they are iterated, in the order of insertion."""
 
     name: str
@@ -142,6 +143,10 @@ class View(Distinct):
             if unknown:
                 raise DatasetError(f"dataset {self.name!r} has no item {named(unknown)}")
         return Selection(self, at, wanted)
+
+    def _fixed_view(self) -> View:
+        """The same items in every iteration, whatever is inserted meanwhile."""
+        return Selection(self, self._at(), Wanted())
 
     # What subclasses say.
 
