@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self
 
 from tracekeeper.evaluation.datasets import versions as version_rules
 from tracekeeper.evaluation.datasets.difference import Difference, difference
 from tracekeeper.evaluation.datasets.importing import LeftOut
 from tracekeeper.evaluation.datasets.imports import Imports
 from tracekeeper.evaluation.datasets.inserting import Inserted, insert
-from tracekeeper.evaluation.datasets.items import read_items
+from tracekeeper.evaluation.datasets.items import raw_items, read_items
+from tracekeeper.evaluation.datasets.typed import TypedItem, Types, check_types
 from tracekeeper.evaluation.datasets.versions import Version
 from tracekeeper.evaluation.datasets.view import At, View, named
 from tracekeeper.evaluation.item import Item
@@ -19,11 +20,24 @@ from tracekeeper.tracing import runtime
 from tracekeeper.types import DatasetError
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
     from tracekeeper.store.datasets.dataset_store import DatasetStore
 
+    In = TypeVar("In", default=Any)
+    Out = TypeVar("Out", default=Any)
+else:  # types have no defaults at run time before Python 3.13, and need none
+    from typing import TypeVar
 
-class Dataset(View, Imports):
+    In = TypeVar("In")
+    Out = TypeVar("Out")
+
+
+class Dataset(View, Imports, Generic[In, Out]):
     """Items under a name, kept in the store. Each change makes a version; a version is named by its content.
+
+    ``tk.Dataset[In, Out]`` has types of the input and of what is expected: pydantic models, msgspec structs,
+    dataclasses, or plain types. Items are checked against them, may be given as pairs, and are read by ``typed()``.
 
     Iterating reads a page at a time, in the order of insertion, of the version that was the newest when it began.
 
@@ -57,6 +71,17 @@ class Dataset(View, Imports):
     (1, 2)
     """
 
+    _types: ClassVar[Types | None] = None
+
+    if not TYPE_CHECKING:
+
+        def __class_getitem__(cls, types: Any) -> Any:
+            """A class of its own, so that ``tk.Dataset[In, Out].from_jsonl(…)`` knows its types too."""
+            if types == (In, Out):  # a generic subclass
+                return super().__class_getitem__(types)
+            made = check_types(types)
+            return type(cls.__name__, (cls,), {"_types": made, "__module__": cls.__module__, "__doc__": cls.__doc__})
+
     def __init__(self, name: str, *, version: str | int | None = None) -> None:
         if not isinstance(name, str) or not name.strip():
             raise DatasetError(f"name={name!r}: expected the name of a dataset, a text that is not empty")
@@ -79,7 +104,7 @@ class Dataset(View, Imports):
 
     # Changes.
 
-    def insert(self, items: Any, *, update: bool = False) -> Dataset:
+    def insert(self, items: Any, *, update: bool = False) -> Self:
         """Add items, and return the dataset. What is there already is not stored again.
 
         They are stored in batches, each whole or not at all, so that any number can be given. A process that dies
@@ -100,10 +125,12 @@ class Dataset(View, Imports):
         StoreError
             The database cannot be used.
         """
-        self._insert(enumerate((item for item, _ in read_items(items)), 1), update=update)
+        self._check_writable()
+        things = items if self._types is None else map(self._types.opened, raw_items(items))
+        self._insert(self._positioned(things), update=update)
         return self
 
-    def delete(self, ids: str | Iterable[str]) -> Dataset:
+    def delete(self, ids: str | Iterable[str]) -> Self:
         """Take items out, all or none, and return the dataset. Earlier versions keep them.
 
         Raises
@@ -124,6 +151,46 @@ class Dataset(View, Imports):
             ) from error
         return self
 
+    def _positioned(self, things: Any) -> Iterator[tuple[int, Item]]:
+        for position, (item, _) in enumerate(read_items(things), 1):
+            try:
+                yield position, item if self._types is None else self._types.checked(item)
+            except DatasetError as error:
+                raise DatasetError(f"item {position:,}: {error}") from error
+
+    def typed(self) -> Iterator[TypedItem[In, Out]]:
+        """The items with input and expected output as their types, a page at a time.
+
+        Raises
+        ------
+        DatasetError
+            An item does not fit: it was inserted without types, or by others. While it is iterated.
+
+        Example
+        -------
+        >>> import msgspec, tracekeeper as tk
+        >>> class Question(msgspec.Struct):
+        ...     text: str
+        ...     language: str = "en"
+        >>> dataset = tk.Dataset[Question, str]("doc-typed").insert([(Question("capital of Peru?"), "Lima")])
+        >>> [(item.input, item.expected) for item in dataset.typed()]
+        [(Question(text='capital of Peru?', language='en'), 'Lima')]
+        >>> dataset.insert([{"txt": "capital of France?"}])
+        Traceback (most recent call last):
+        tracekeeper.types.errors.DatasetError: item 1: it is no Question: Object missing required field `text`
+        """
+        types = self._types or Types(Any, Any)
+        for item in self:
+            try:
+                yield types.typed(item)
+            except DatasetError as error:
+                raise DatasetError(f"item {item.id!r} of dataset {self.name!r}: {error}") from error
+
+    def schema(self) -> dict[str, Any]:
+        """The JSON schema (draft 2020-12) of a file of these items: that of their types, else what all of them show."""
+        found = None if self._types is None else self._types.schema(self.name)
+        return super().schema() if found is None else found
+
     def _insert(self, items: Iterable[tuple[int, Item]], *, update: bool, noun: str = "item") -> Inserted:
         self._check_writable()
         return insert(_store(), self.name, items, update=update, noun=noun)
@@ -142,7 +209,7 @@ class Dataset(View, Imports):
         row = store.get(self.name)
         return [] if row is None else list(version_rules.shown(store.versions(row.id)))
 
-    def pin(self) -> Dataset:
+    def pin(self) -> Self:
         """The dataset at its present version, read-only.
 
         Raises
@@ -150,7 +217,7 @@ class Dataset(View, Imports):
         DatasetError
             It has none: nothing was inserted.
         """
-        return Dataset(self.name, version=self._require().version.number)
+        return type(self)(self.name, version=self._require().version.number)
 
     def diff(self, a: str | int | None = None, b: str | int | None = None) -> Difference:
         """What differs between two versions.

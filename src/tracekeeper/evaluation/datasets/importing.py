@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from tracekeeper.evaluation.datasets.items import item_of
@@ -36,6 +36,8 @@ class Shape(NamedTuple):
     rename: Mapping[str, str] = {}
     tags: tuple[str, ...] = ()
     split: str | None = None
+    check: Callable[[Item], Item] | None = None
+    """Makes it what the dataset's types have, or refuses it."""
 
     def item(self, fields: Mapping[str, Any]) -> Item:
         """The item of a row.
@@ -53,6 +55,8 @@ class Shape(NamedTuple):
                 raise DatasetError(f"no field {self.id!r}, which is to be its id")
             shaped["id"] = shaped.pop(self.id)
         item, _ = item_of(shaped)
+        if self.check is not None:
+            item = self.check(item)
         if not self.tags and self.split is None:
             return item
         tags = tuple(dict.fromkeys((*item.tags, *self.tags)))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self, TypedDict, Unpack
+from typing import Any, ClassVar, Self, TypedDict, Unpack
 
 from tracekeeper.evaluation.datasets.importing import LeftOut, Shape, items_of_rows, shape_of, tell
 from tracekeeper.evaluation.datasets.inserting import Inserted
 from tracekeeper.evaluation.datasets.items import raw_items
 from tracekeeper.evaluation.datasets.records import Expected, rows_of_records
 from tracekeeper.evaluation.datasets.sources import Format, rows_of
+from tracekeeper.evaluation.datasets.typed import Types
 from tracekeeper.evaluation.item import Item
 from tracekeeper.reading.rows import Broken, Row, row_of
 from tracekeeper.types import ImportFileError
@@ -34,6 +35,8 @@ class FileOptions(Options, total=False):
 
 class Imports:
     """The class methods that make a dataset of something."""
+
+    _types: ClassVar[Types | None]
 
     _left: LeftOut
     """What the one that made this object left out."""
@@ -202,6 +205,8 @@ class Imports:
             Nothing is good.
         """
         self._left = LeftOut()
+        if self._types is not None:
+            shape = shape._replace(check=self._types.checked)
         done = self._insert(items_of_rows(rows, shape, self._left), update=update, noun=noun)
         if self._left and not sum(done):
             raise ImportFileError(f"{source}: nothing could be kept; {self._left.describe(noun)}")
