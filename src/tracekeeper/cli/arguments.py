@@ -22,6 +22,7 @@ COMMANDS = {
     "score": "judge stored records by metrics",
     "worker": "compute scores that wait in the store: deferred ones, online rules', what ended processes left",
     "rules": "metrics that judge records as they arrive: list, add, show, pause, resume, remove, test",
+    "datasets": "versioned items to evaluate with: list, show, import, export, diff",
     "import": "make records from a file: JSON Lines, JSON or CSV",
 }
 """Name and one line of help. Each command has a module by its name beside this one."""

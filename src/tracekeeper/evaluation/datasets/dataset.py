@@ -88,6 +88,7 @@ class Dataset(View, Imports, Generic[In, Out]):
         self.name = name
         self._version = version
         self._left = LeftOut()
+        self._inserted = Inserted()
         if version is not None:
             at = self._at()
             if at is None:
@@ -129,6 +130,11 @@ class Dataset(View, Imports, Generic[In, Out]):
         things = items if self._types is None else map(self._types.opened, raw_items(items))
         self._insert(self._positioned(things), update=update)
         return self
+
+    @property
+    def inserted(self) -> Inserted:
+        """What the last insert by this object did: how many items it ``added``, ``changed``, and found the ``same``."""
+        return self._inserted
 
     def delete(self, ids: str | Iterable[str]) -> Self:
         """Take items out, all or none, and return the dataset. Earlier versions keep them.
@@ -193,7 +199,8 @@ class Dataset(View, Imports, Generic[In, Out]):
 
     def _insert(self, items: Iterable[tuple[int, Item]], *, update: bool, noun: str = "item") -> Inserted:
         self._check_writable()
-        return insert(_store(), self.name, items, update=update, noun=noun)
+        self._inserted = insert(_store(), self.name, items, update=update, noun=noun)
+        return self._inserted
 
     # Versions.
 

@@ -64,7 +64,7 @@ class Shape(NamedTuple):
 
 
 class LeftOut:
-    """The rows that could not become items: how many, and the first of them with line and reason."""
+    """The rows that could not become items: ``len`` says how many, iterating gives the first (``line``, ``why``)."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -72,6 +72,9 @@ class LeftOut:
 
     def __len__(self) -> int:
         return self.count
+
+    def __iter__(self) -> Iterator[Broken]:
+        return iter(self.rows)
 
     def add(self, row: Broken) -> None:
         """One more."""

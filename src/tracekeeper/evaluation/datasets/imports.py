@@ -192,9 +192,9 @@ class Imports:
         return dataset
 
     @property
-    def left_out(self) -> list[Broken]:
-        """What the ``from_…`` that gave this object left out, ``line`` and ``why`` of each (the first 1,000)."""
-        return list(self._left.rows)
+    def left_out(self) -> LeftOut:
+        """What the ``from_…`` that gave this object left out: how many rows, and ``line`` and ``why`` of the first."""
+        return self._left
 
     def _take(self, rows: Iterable[Row | Broken], shape: Shape, source: str, noun: str, *, update: bool) -> None:
         """Insert what is good, warn of what is not.
