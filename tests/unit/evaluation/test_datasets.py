@@ -14,7 +14,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 import tracekeeper as tk
 from tracekeeper.evaluation.datasets import inserting
+from tracekeeper.evaluation.datasets.forms import new_item
 from tracekeeper.evaluation.datasets.items import items_of
+from tracekeeper.store.connections import driver_of
+from tracekeeper.store.datasets import changes as store_changes
 from tracekeeper.store.datasets import reading
 from tracekeeper.types import DatasetError, faults
 
@@ -296,3 +299,25 @@ def test_any_history_can_be_read_again() -> None:
         max_examples=25, stateful_step_count=8, deadline=None, suppress_health_check=list(HealthCheck)
     )
     Histories.TestCase("runTest").runTest()
+
+
+def test_no_page_and_no_batch_reads_more_of_the_table_than_it_needs(keeper: Any) -> None:
+    tk.Dataset("d").insert(numbered(*range(50)))
+    same = new_item(tk.Dataset("d").get("i1"))
+    store = keeper.store()
+    seen: list[str] = []
+    with store.write() as connection:
+        driver = driver_of(connection)
+        driver.set_trace_callback(seen.append)
+        store_changes.put(
+            connection, "d", [new_item(tk.Item(id="i1", fields={"n": 1}))], replace=False, whole=True, now=0
+        )
+        reading.items(connection, 1, 1, 10)
+        reading.keys(connection, 1, 1, 10, ["i20"])
+        driver.set_trace_callback(None)
+        reads = [text for text in seen if text.startswith("SELECT") and "dataset_item" in text]
+        plans = [row[3] for text in reads for row in driver.execute(f"EXPLAIN QUERY PLAN {text}").fetchall()]
+    assert len(reads) == 3
+    assert all("SCAN" not in plan for plan in plans), plans
+    assert any("dataset_item_present" in plan for plan in plans), plans
+    assert any("dataset_item_place" in plan for plan in plans), plans

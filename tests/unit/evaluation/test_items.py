@@ -157,6 +157,10 @@ def test_a_later_change_does_not_reach_an_item() -> None:
     assert item.fields == {"q": ["a"]}
 
 
+class Model(msgspec.Struct):
+    x: float
+
+
 cycle: dict[str, Any] = {"a": 1}
 cycle["self"] = cycle
 
@@ -168,6 +172,7 @@ cycle["self"] = cycle
         ({"q": 2**70}, r"item 2: q cannot be kept: an integer of more than 64 bits"),
         ({"q": "\ud800"}, r"item 2: q cannot be kept: text that UTF-8 cannot hold"),
         ({"q": [float("inf")]}, r"item 2: q\[0\] cannot be kept: JSON has no infinity"),
+        ({"q": Model(float("-inf"))}, r"item 2: q\.x cannot be kept: JSON has no infinity"),
         (cycle, r"item 2: .*nested too deeply, or holds itself"),
         ({"id": "only"}, "item 2: it has no fields"),
         ({}, "item 2: it has no fields"),

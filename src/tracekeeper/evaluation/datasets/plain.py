@@ -134,10 +134,16 @@ def _culprit(value: Any, place: str = "", depth: int = 0) -> tuple[str, str]:
 
 
 def _refuse_infinity(value: Any, place: str = "") -> None:
-    if isinstance(value, float) and math.isinf(value):
-        raise DatasetError(f"{place or 'it'} cannot be kept: JSON has no infinity; give it as text, or as a number")
-    if isinstance(value, Mapping):
-        for name, each in value.items():
+    if isinstance(value, float):
+        if math.isinf(value):
+            raise DatasetError(f"{place or 'it'} cannot be kept: JSON has no infinity; give it as text, or as a number")
+        return
+    listed = getattr(value, "tolist", None)
+    if callable(listed):  # numpy's
+        value = listed()
+    fields = mapping_of(value)
+    if fields is not None:
+        for name, each in fields.items():
             _refuse_infinity(each, f"{place}.{name}" if place else str(name))
     elif isinstance(value, list | tuple):
         for number, each in enumerate(value):

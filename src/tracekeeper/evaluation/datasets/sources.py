@@ -92,7 +92,9 @@ def _yaml(path: Path, encoding: str | None) -> Iterator[Row | Broken]:
         raise MissingExtraError("YAML needs PyYAML: pip install 'tracekeeper[yaml]'") from error
 
     try:
-        node = yaml.compose(path.read_text(encoding=encoding or "utf-8-sig"), Loader=yaml.SafeLoader)
+        # libyaml's, where it is: ten times as fast.
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        node = yaml.compose(path.read_text(encoding=encoding or "utf-8-sig"), Loader=loader)
     except OSError as error:
         raise ImportFileError(f"{path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:

@@ -170,10 +170,11 @@ def _yaml(items: Iterable[Item], path: Path, schema: Callable[[], Any]) -> None:
         file.write(orjson.dumps(schema(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     with replacing(path) as file:
         file.write(f"# yaml-language-server: $schema={beside.name}\n".encode())
+        dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+        options: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "encoding": "utf-8", "width": 110}
         empty = True
         for item in items:
-            options: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "encoding": "utf-8", "width": 110}
-            file.write(yaml.safe_dump([row_of(item)], **options))
+            file.write(yaml.dump([row_of(item)], Dumper=dumper, **options))
             empty = False
         if empty:
             file.write(b"[]\n")
