@@ -17,6 +17,7 @@ import msgspec
 
 from tracekeeper.configuration import settings
 from tracekeeper.evaluation import stored
+from tracekeeper.evaluation.datasets.dataset import Dataset
 from tracekeeper.evaluation.executors.executor import Executor
 from tracekeeper.evaluation.executors.local import LocalExecutor
 from tracekeeper.evaluation.experiment import Experiment
@@ -342,10 +343,11 @@ def _data_of(defined: Defined, data: Any) -> Any:
     if data is not None:
         return data
     name = defined.data["dataset"]
+    if name:
+        return Dataset(name)  # as it is now: it may have got more
     raise ExperimentError(
-        f"experiment {defined.name!r} ({defined.id}) was run over "
-        + (f"the dataset {name!r}" if name else "a list that is not stored")
-        + ": give its items again, as data="
+        f"experiment {defined.name!r} ({defined.id}) was run over a list that is not stored: "
+        "give its items again, as data="
     )
 
 

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tracekeeper.concurrency.shapes import is_awaitable
-from tracekeeper.evaluation.datasets.items import Distinct, items_of
+from tracekeeper.evaluation.datasets.dataset import Dataset
+from tracekeeper.evaluation.datasets.items import items_of
+from tracekeeper.evaluation.datasets.view import View
 from tracekeeper.evaluation.item import Item
 from tracekeeper.judging import Metric, as_metrics, return_annotation, select
 from tracekeeper.judging.checks import name_of
@@ -72,6 +74,8 @@ def make_plan(
             "tracekeeper.testing.temporary_keeper() keeps it in a folder that is removed afterwards"
         )
     known = checked_task(task, version)
+    if isinstance(data, Dataset) and data.version:
+        data = data.pin()  # it may be changed meanwhile: these are the items of one version
     found = list(items_of(data))
     if not found:
         raise ConfigurationError("there are no items to evaluate: the dataset is empty")
@@ -83,9 +87,9 @@ def make_plan(
         items=items,
         task=known,
         metrics=judged,
-        dataset=str(getattr(data, "name", "")) if isinstance(data, Distinct) else "",
-        dataset_version=str(getattr(data, "version", "")) if isinstance(data, Distinct) else "",
-        chosen=filter is not None or sample is not None,
+        dataset=data.name if isinstance(data, View) else "",
+        dataset_version=data.version if isinstance(data, View) else "",
+        chosen=filter is not None or sample is not None or (isinstance(data, View) and not isinstance(data, Dataset)),
     )
 
 

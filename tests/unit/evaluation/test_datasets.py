@@ -303,14 +303,13 @@ def test_any_history_can_be_read_again() -> None:
 
 def test_no_page_and_no_batch_reads_more_of_the_table_than_it_needs(keeper: Any) -> None:
     tk.Dataset("d").insert(numbered(*range(50)))
+    same = new_item(tk.Dataset("d").get("i1"))
     store = keeper.store()
     seen: list[str] = []
     with store.write() as connection:
         driver = driver_of(connection)
         driver.set_trace_callback(seen.append)
-        store_changes.put(
-            connection, "d", [new_item(tk.Item(id="i1", fields={"n": 1}))], replace=False, whole=True, now=0
-        )
+        store_changes.put(connection, "d", [same], replace=False, whole=True, now=0)
         reading.items(connection, 1, 1, 10)
         reading.keys(connection, 1, 1, 10, ["i20"])
         driver.set_trace_callback(None)

@@ -339,6 +339,19 @@ def test_a_frame_with_a_column_called_name_is_no_dataset(keeper: object) -> None
     assert experiment.facts.dataset == ""
 
 
+def test_a_stored_dataset_is_named_with_its_version_and_a_resume_finds_it(keeper: object) -> None:
+    dataset = tk.Dataset("sums").insert(ITEMS[:4])
+    first = tk.evaluate(dataset, sync, metrics=[right])
+    assert (first.facts.dataset, first.facts.dataset_version) == ("sums", dataset.version)
+    dataset.insert(ITEMS)
+    grown = tk.resume(first, task=sync, metrics=[right])
+    assert outputs(grown) == WANTED
+    some = tk.evaluate(dataset.select(sample=2, seed=1), sync)
+    assert len(tk.resume(some, task=sync)) == 2, "a selection is not the dataset"
+    with pytest.raises(tk.ConfigurationError, match="the dataset is empty"):
+        tk.evaluate(tk.Dataset("none"), sync)
+
+
 def test_help_shows_every_option() -> None:
     assert inspect.signature(tk.evaluate).parameters["concurrency"].default == 32
     assert "timeout" in inspect.signature(tk.aevaluate).parameters
