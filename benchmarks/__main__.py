@@ -14,6 +14,7 @@ NAMES = {
     "clients": "what tracing adds to a model client's call and to its streams' chunks, beside the peers",
     "lm": "what a call by tk.LM costs beside the bare SDK and LiteLLM, and one that the cache answers",
     "maps": "1,000 calls of 50 ms at 16, 64 and 256 at once, beside the ideal, plain pools, anyio and dspy.Parallel",
+    "evaluate": "1,000 evaluated calls of 50 ms beside the ideal and the peers, cost of an item (BENCH_ITEMS: fewer)",
     "ingest": "stored spans a second, beside a bulk insert of the same rows",
     "scoring": "scored records a second, call end to visible score, twenty records that wait",
     "workers": "claimed scores a second: one worker and two, claims alone",

@@ -25,6 +25,7 @@ from tracekeeper.evaluation.item import Item
 from tracekeeper.evaluation.result import ItemResult
 from tracekeeper.evaluation.running.progress import RunProgress
 from tracekeeper.evaluation.running.task_app import Attempt, Call, TaskApp
+from tracekeeper.judging.binding import Parameters, parameters_of
 from tracekeeper.judging.tasks import bind_task
 from tracekeeper.scoring.record import Record
 from tracekeeper.tracing import failures, runtime
@@ -134,11 +135,12 @@ class Run:
 
     def _to_call(self) -> Iterator[MapCall]:
         call, name = self._app.call, describe(self._app.target)
+        wanted = parameters_of(call)
         asynchronous = is_async(self._app.target)
         for index, (item, repeat, place) in enumerate(self._work):
             one = self._calls[index] = Call(self._experiment, item, repeat, place)
             attempt = _async_attempt if asynchronous else _attempt
-            yield MapCall(_Bound(attempt, one, call), name, asynchronous)
+            yield MapCall(_Bound(attempt, one, call, wanted), name, asynchronous)
 
     def _outcome(self, outcome: Outcome[Any]) -> None:
         """A call has ended, or will not begin."""
@@ -324,19 +326,26 @@ class Run:
 class _Bound:
     """A call without arguments, of any of the two kinds."""
 
-    __slots__ = ("_attempt", "_call", "_function")
+    __slots__ = ("_attempt", "_call", "_function", "_wanted")
 
-    def __init__(self, attempt: Callable[[Call, Any], Any], call: Call, function: Callable[..., Any]) -> None:
+    def __init__(
+        self,
+        attempt: Callable[[Call, Any, Parameters], Any],
+        call: Call,
+        function: Callable[..., Any],
+        wanted: Parameters,
+    ) -> None:
         self._attempt = attempt
         self._call = call
         self._function = function
+        self._wanted = wanted
 
     def __call__(self) -> Any:
-        return self._attempt(self._call, self._function)
+        return self._attempt(self._call, self._function, self._wanted)
 
 
-def _attempt(call: Call, function: Callable[..., Any]) -> Any:
-    bound = bind_task(function, call.item.fields)
+def _attempt(call: Call, function: Callable[..., Any], wanted: Parameters) -> Any:
+    bound = bind_task(function, call.item.fields, wanted)
     with Attempt(call):
         made = bound()
     if is_awaitable(made) or isinstance(made, AsyncIterator):
@@ -348,8 +357,8 @@ def _attempt(call: Call, function: Callable[..., Any]) -> Any:
     return made
 
 
-async def _async_attempt(call: Call, function: Callable[..., Any]) -> Any:
-    bound = bind_task(function, call.item.fields)
+async def _async_attempt(call: Call, function: Callable[..., Any], wanted: Parameters) -> Any:
+    bound = bind_task(function, call.item.fields, wanted)
     with Attempt(call):
         return await bound()
 

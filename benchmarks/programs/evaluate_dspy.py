@@ -1,0 +1,20 @@
+from evaluate_ import AT_ONCE, ITEMS, KIND, best, task
+
+if KIND == "async":
+    print("none")  # its evaluator calls programs on threads only
+else:
+    import dspy
+
+    class Program(dspy.Module):
+        def forward(self, number):
+            return dspy.Prediction(answer=task(number))
+
+    devset = [dspy.Example(number=number, answer=number).with_inputs("number") for number in range(ITEMS)]
+    evaluator = dspy.Evaluate(
+        devset=devset,
+        metric=lambda example, prediction, trace=None: float(example.answer == prediction.answer),
+        num_threads=AT_ONCE,
+        display_progress=False,
+    )
+    program = Program()
+    best(lambda: evaluator(program).score / 100)
