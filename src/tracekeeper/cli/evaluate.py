@@ -3,8 +3,10 @@
 TASK is module:name, looked for in the working directory too, as are metrics of one's own. Running this command imports
 and runs those modules. The dataset is a file: JSON Lines, JSON or CSV, told by what is in it. Results are stored as an
 experiment. --fail-under and --max-regression are gates: a regression fails only when it is larger than allowed and more
-than noise (p < 0.05). Exit codes: 0 every gate is passed; 1 a gate is failed; 2 the arguments cannot work, and nothing
-was called; 3 no gate is failed, but calls have not ended, or more calls or scores failed than --max-failures; 130 Ctrl-C.
+than noise (p < 0.05).
+
+Exit codes: 0 every gate is passed; 1 a gate is failed; 2 the arguments cannot work, and nothing was called; 3 no gate is
+failed, but calls have not ended, or more calls or scores failed than --max-failures; 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -79,9 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("what is run").add_argument
     add("--dataset", metavar="FILE", required=True, help="items: JSON Lines, JSON or CSV")
     add("--metric", metavar="NAME", action="append", default=[], help="a built-in metric or module:name (repeatable)")
-    add(
-        "--param", metavar="K=V", action="append", default=[], help="a parameter; METRIC.K=V for one of several metrics"
-    )
+    add("--param", metavar="K=V", action="append", default=[], help="a parameter; METRIC.K=V for one of several")
     add("--map", metavar="ARG=FIELD", action="append", default=[], help="where metrics find an argument (repeatable)")
     add("--name", metavar="NAME", help="of the experiment (default: the task's)")
     add("--version", metavar="TEXT", help="of the task (default: the app's, else 1)")

@@ -17,6 +17,8 @@ from tracekeeper.judging import Metric
 from tracekeeper.scoring.worker.importing import import_modules
 from tracekeeper.types import ConfigurationError, ExperimentError
 
+FIRST = " (a first run goes without --baseline)"
+
 
 def task_of(path: str) -> Callable[..., Any]:
     """The task at ``module:name``, from the working directory or what is installed. Importing its module runs it.
@@ -29,6 +31,9 @@ def task_of(path: str) -> Callable[..., Any]:
     module, colon, name = path.partition(":")
     if not colon or not name:
         raise ConfigurationError(f"task {path!r}: expected module:name, as in my_app:answer")
+    if module.endswith(".py"):
+        dotted = module.removesuffix(".py").strip("./").replace("/", ".")
+        raise ConfigurationError(f"task {path!r}: expected the name of a module, as in {dotted}:{name}")
     import_modules([module], option="task")
     found: Any = sys.modules[module]
     for part in name.split("."):
@@ -50,21 +55,19 @@ def baseline_of(wanted: str) -> Results:
     Raises
     ------
     ConfigurationError
-        There is none. A baseline that is not found is never taken for "no baseline yet": a gate would be gone by a typo.
+        There is none. What is not found is never taken for "no baseline yet": a gate would be gone by a typo.
     """
     path = Path(wanted)
     try:
         if path.is_file():
             return Results.from_json(path)
         if path.suffix == ".json" or os.sep in wanted:
-            raise ConfigurationError(
-                f"--baseline {wanted}: there is no such file (a first run goes without --baseline)"
-            )
+            raise ConfigurationError(f"--baseline {wanted}: there is no such file{FIRST}")
         return Experiment.load(wanted)
     except ValueError as error:
         raise ConfigurationError(f"--baseline {wanted}: {error}") from error
     except ExperimentError as error:
-        raise ConfigurationError(f"--baseline: {error} (a first run goes without --baseline)") from error
+        raise ConfigurationError(f"--baseline: {error}{FIRST}") from error
 
 
 def limits_of(option: str, texts: Sequence[str], names: Mapping[str, str], *, alone: bool) -> dict[str, float]:

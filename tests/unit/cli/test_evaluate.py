@@ -1,4 +1,4 @@
-"""``tracekeeper evaluate``: what it prints, its exit codes, and what is answered to a mistake, before the first call."""
+"""``tracekeeper evaluate``: what it prints, its exit codes, and what a mistake is answered with."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_regression_fails_only_when_it_is_more_than_noise(run: Run, app: Any, 
     for baseline in ("main", tk.Experiment.load("main").id, "main.json"):
         worse = evaluate(run, *again, "--baseline", baseline, task="ci_app:wrong")
         assert worse.code == 1
-        assert "worse by 100.0 %, more than the allowed 2.0 % and more than noise (p < 0.001" in worse.out
+        assert "worse by 100.0 %, more than the allowed 2.0 % and more than noise (p <" in worse.out
 
 
 def test_a_metric_may_have_a_limit_of_its_own(run: Run, app: Any) -> None:
@@ -154,7 +154,7 @@ def test_a_mistake_is_said_before_the_first_call(words: tuple[str, ...], said: s
         ("ci_ap:answer", "did you mean 'ci_app'?"),
         ("ci_app:anser", "did you mean 'ci_app:answer'?"),
         ("ci_app:NUMBER", "it is a int, which cannot be called"),
-        ("ci_app.py:answer", "as in task ci_app"),
+        ("ci_app.py:answer", "as in ci_app:answer"),
     ],
 )
 def test_a_task_that_is_not_there_is_named_with_the_nearest(task: str, said: str, run: Run, app: Any) -> None:
@@ -169,7 +169,6 @@ def test_a_task_that_is_not_there_is_named_with_the_nearest(task: str, said: str
         ("", "the file is empty"),
         ('{"question": "a"}\n{"question": \n', "line 2: not JSON"),
         ('{"id": "a", "question": "a"}\n{"id": "a", "question": "b"}\n', "items 1 and 2 have the same id, 'a'"),
-        ('{"quesion": "a", "x": 1}\n', "question"),
         ("[]", "there are no items in it"),
     ],
 )

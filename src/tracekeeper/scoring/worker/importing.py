@@ -17,7 +17,8 @@ from tracekeeper.types import MetricError
 def import_modules(paths: Iterable[str], *, option: str = "--import") -> list[str]:
     """Import each ``module`` (or ``module:name``, which must be there too); the names of the modules.
 
-    ``option`` is what messages call it. One's own modules are looked for in the working directory first, as ``python -m`` does.
+    One's own modules are looked for in the working directory first, as ``python -m`` does. ``option`` is what messages
+    call it.
 
     Raises
     ------
