@@ -5,8 +5,8 @@ and runs those modules. The dataset is a file: JSON Lines, JSON or CSV, told by 
 experiment. --fail-under and --max-regression are gates: a regression fails only when it is larger than allowed and more
 than noise (p < 0.05).
 
-Exit codes: 0 every gate is passed; 1 a gate is failed; 2 the arguments cannot work, and nothing was called; 3 no gate is
-failed, but calls have not ended, or more calls or scores failed than --max-failures; 130 Ctrl-C.
+Exit codes: 0 every gate is passed; 1 a gate is failed; 2 the arguments cannot work, and nothing was called; 3 no gate
+is failed, but calls have not ended, or more calls or scores failed than --max-failures; 130 Ctrl-C.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ A mark makes a test for each item of a dataset. The calls are made as one experi
 many at a time, and each test gets the result of its own item: so a thousand tests take as long as the evaluation does,
 and what they show is what is stored. Only the items whose tests were selected (``-k``, ``file::test[id]``) are called.
 
-Under pytest-xdist it is one experiment, too: the worker that comes first runs it, the others wait for a file lock, which
-ends with its process, and read the results. When that process died, the next one resumes what it had begun.
+Under pytest-xdist it is one experiment, too: the worker that comes first runs it, the others wait for a file lock,
+which ends with its process, and read the results. When that process died before the end, the next one runs it anew.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from tracekeeper.evaluation.item import Item
 from tracekeeper.evaluation.options import checked
 from tracekeeper.evaluation.result import ItemResult
 from tracekeeper.evaluation.results import Results
-from tracekeeper.reading import flush
 from tracekeeper.types import TracekeeperError
 
 MARK = "tracekeeper_evaluate"
@@ -193,8 +192,3 @@ def evaluator(request: pytest.FixtureRequest) -> Callable[..., Experiment]:
         return experiment
 
     return run
-
-
-def store() -> None:
-    """What was journaled is put into the store before the run of tests ends."""
-    flush(timeout=30)

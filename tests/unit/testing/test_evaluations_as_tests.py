@@ -45,6 +45,9 @@ def test_quality(tracekeeper_evaluate):
 
 def pytest_in(folder: Path, code: str, *words: str, **environment: str) -> tuple[int, str]:
     (folder / "test_it.py").write_text(code, encoding="utf-8")
+    if "-n" not in words:  # the plugins of others take a second to import
+        environment = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **environment}
+        words = ("-p", "tracekeeper.testing.pytest_plugin", *words)
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "--strict-markers", *words]
     done = subprocess.run(
         [*command, "--basetemp", str(folder / "temporary")],
@@ -68,11 +71,12 @@ def stored(folder: Path, name: str) -> tk.Experiment:
 
 
 def test_each_item_is_a_test_and_all_are_one_experiment(tmp_path: Path) -> None:
-    code, out = pytest_in(tmp_path, CASES, "-v", WRONG="bob", BROKEN="cid")
+    code, out = pytest_in(tmp_path, CASES, "-vv", WRONG="bob", BROKEN="cid")
     assert code == 1
     assert "2 passed" in out
     assert re.search(r"test_each\[ann\] PASSED", out)
     assert re.search(r"test_each\[bob\] FAILED", out)
+    assert re.search(r"test_each\[cid\] ERROR", out)
     assert "exact_match: False" in out  # among the sections that a failed test shows
     assert "KeyError: 'cid'" in out
     experiment = stored(tmp_path, "each")
