@@ -19,6 +19,7 @@ COMMANDS = {
     "leaderboard": "compare app versions: scores, latency, cost",
     "alerts": "thresholds on rolling figures, told to a webhook: list, add, remove, test",
     "status": "what was journaled, stored, is pending or dropped, and what still runs",
+    "evaluate": "call a task with every item of a dataset, judge the calls, and say whether a build may pass",
     "score": "judge stored records by metrics",
     "worker": "compute scores that wait in the store: deferred ones, online rules', what ended processes left",
     "rules": "metrics that judge records as they arrive: list, add, show, pause, resume, remove, test",
@@ -63,6 +64,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     """Parse a command line. Exits (``SystemExit``) after ``--help``, ``--version`` and on a usage error."""
     parser, commands = build()
     parsed, rest = parser.parse_known_args(words)
+    parsed.words = list(words)
     if parsed.command is None:
         parser.print_help()
         parser.exit(2)

@@ -8,6 +8,8 @@ Exit codes
     Something failed or is missing: a file, the store, a score.
 2
     The command cannot be carried out as written: an unknown option or metric, a filter that does not parse.
+3
+    Of ``evaluate``: no gate is failed, but calls or scores are missing.
 130, 141
     Interrupted by Ctrl-C; the reader of the output went away (``| head``).
 

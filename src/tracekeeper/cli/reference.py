@@ -25,8 +25,9 @@ everything that was traced before they were started. With `--json` they print th
 | exit code | meaning |
 |---|---|
 | 0 | done |
-| 1 | something failed or is missing: a file, the store, a broken line of an import, a score that failed |
+| 1 | something failed or is missing: a file, the store, a broken line of an import, a score, a gate of `evaluate` |
 | 2 | the command cannot be carried out as written: an unknown option or metric, a filter that does not parse |
+| 3 | of `evaluate`: no gate is failed, but calls have not ended, or more failed than may |
 | 130 | interrupted by Ctrl-C; what was done so far is kept |
 | 141 | the reader of the output went away, as in `tracekeeper records \\| head` |
 

@@ -14,10 +14,11 @@ from tracekeeper.judging.importing import load
 from tracekeeper.types import MetricError
 
 
-def import_modules(paths: Iterable[str]) -> list[str]:
+def import_modules(paths: Iterable[str], *, option: str = "--import") -> list[str]:
     """Import each ``module`` (or ``module:name``, which must be there too); the names of the modules.
 
-    One's own modules are looked for in the working directory first, as ``python -m`` does.
+    One's own modules are looked for in the working directory first, as ``python -m`` does. ``option`` is what messages
+    call it.
 
     Raises
     ------
@@ -27,16 +28,16 @@ def import_modules(paths: Iterable[str]) -> list[str]:
     here = os.getcwd()
     if here not in sys.path:
         sys.path.insert(0, here)
-    return list(dict.fromkeys(_import(path) for path in paths))
+    return list(dict.fromkeys(_import(path, option) for path in paths))
 
 
-def _import(path: str) -> str:
+def _import(path: str, option: str) -> str:
     name, colon, _ = path.partition(":")
-    said = f"--import {path!r}"
+    said = f"{option} {path!r}"
     if not name or not all(part.isidentifier() for part in name.split(".")):
         hint = name.removesuffix(".py").replace("/", ".").replace(os.sep, ".").strip(".")
         wrong = hint if all(part.isidentifier() for part in hint.split(".")) else "my_app.metrics"
-        raise MetricError(f"{said}: expected the name of a module, as in --import {wrong}")
+        raise MetricError(f"{said}: expected the name of a module, as in {option} {wrong}")
     _find(name, said)
     try:
         importlib.import_module(name)

@@ -1,0 +1,266 @@
+"""Call a task with every item of a dataset, judge every call, and say by the exit code whether a build may pass.
+
+TASK is module:name, looked for in the working directory too, as are metrics of one's own. Running this command imports
+and runs those modules. The dataset is a file: JSON Lines, JSON or CSV, told by what is in it. Results are stored as an
+experiment. --fail-under and --max-regression are gates: a regression fails only when it is larger than allowed and more
+than noise (p < 0.05).
+
+Exit codes: 0 every gate is passed; 1 a gate is failed; 2 the arguments cannot work, and nothing was called; 3 no gate
+is failed, but calls have not ended, or more calls or scores failed than --max-failures; 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tracekeeper.cli.evaluation_inputs import baseline_of, limits_of, names_of, pairs_of, place_for, task_of
+from tracekeeper.cli.output import count, require_tracing, seconds
+from tracekeeper.cli.score import find_metrics
+from tracekeeper.evaluation import stored
+from tracekeeper.evaluation.datasets.given import items_of_file
+from tracekeeper.evaluation.evaluate import evaluate, resume
+from tracekeeper.evaluation.experiment import Experiment
+from tracekeeper.evaluation.gates import USAGE, Decision, decide
+from tracekeeper.evaluation.item import Item
+from tracekeeper.evaluation.plan import make_plan
+from tracekeeper.evaluation.results import Results
+from tracekeeper.judging import Metric
+from tracekeeper.reading import flush
+from tracekeeper.reading.receipts import receipt_text
+from tracekeeper.types import ConfigurationError, DatasetError, ExperimentError
+
+EXAMPLES = """\
+tracekeeper evaluate my_app:answer --dataset questions.jsonl --metric OverlapGroundedness
+tracekeeper evaluate my_app:answer --dataset questions.jsonl --metric exact_match --metric my_app.metrics:cites \\
+    --fail-under exact_match=80% --baseline main --max-regression 0.02 --junit results.xml --html results.html
+tracekeeper evaluate my_app:answer --dataset questions.jsonl --metric exact_match --resume 0123456789abcdef
+"""
+
+INTERRUPTED = 130
+_RUN = ("name", "version", "concurrency", "timeout", "retries", "repeats", "max_failures", "budget", "sample", "seed")
+"""Options of a fresh run: an experiment that is resumed has its own."""
+
+
+def whole(text: str) -> int:
+    """A whole number from 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, 0 or more")
+    return int(text)
+
+
+def dollars(text: str) -> float:
+    """An amount above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected US dollars, more than 0")
+    return number
+
+
+def some(text: str) -> float:
+    """So many items, or a share of them."""
+    try:
+        number: float = int(text) if text.isdecimal() else float(text)
+    except ValueError:
+        number = 0
+    if number <= 0 or (isinstance(number, float) and number > 1):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number of items, or a share of them between 0 and 1")
+    return number
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("task", metavar="TASK", help="module:name of a function, coroutine function or app")
+    add = parser.add_argument_group("what is run").add_argument
+    add("--dataset", metavar="FILE", required=True, help="items: JSON Lines, JSON or CSV")
+    add("--metric", metavar="NAME", action="append", default=[], help="a built-in metric or module:name (repeatable)")
+    add("--param", metavar="K=V", action="append", default=[], help="a parameter; METRIC.K=V for one of several")
+    add("--map", metavar="ARG=FIELD", action="append", default=[], help="where metrics find an argument (repeatable)")
+    add("--name", metavar="NAME", help="of the experiment (default: the task's)")
+    add("--version", metavar="TEXT", help="of the task (default: the app's, else 1)")
+    add("--concurrency", metavar="N", type=count, help="calls at a time (default: 32)")
+    add("--timeout", metavar="SECONDS", type=seconds, help="of each attempt of a call (default: 60)")
+    add("--retries", metavar="N", type=whole, help="of a call that raised or timed out (default: 0)")
+    add("--repeats", metavar="N", type=count, help="calls of each item (default: 1)")
+    add("--sample", metavar="N", type=some, help="so many items, or a share of them below 1 (default: all)")
+    add("--seed", metavar="N", type=int, help="of the sample (default: 0)")
+    add("--budget", metavar="USD", type=dollars, help="nothing more begins once reported costs add up to it")
+    add("--resume", metavar="ID", help="do the rest of this experiment (id or name), with the same items and metrics")
+    add = parser.add_argument_group("whether a build may pass").add_argument
+    add("--fail-under", metavar="NAME=N", action="append", default=[], help="the worst mean that passes (repeatable)")
+    add("--baseline", metavar="RUN", help="an experiment's name or id, or a file that --json wrote")
+    worse = "how much worse than the baseline a mean may be; NAME=N for one metric (repeatable)"
+    add("--max-regression", metavar="N", action="append", default=[], help=worse)
+    add("--max-failures", metavar="N", type=whole, help="failed calls that are allowed; after more nothing begins")
+    add = parser.add_argument_group("where results go besides").add_argument
+    add("--junit", metavar="FILE", help="JUnit XML, a test for each call")
+    add("--html", metavar="FILE", help="a page that opens without a server")
+    add("--json", metavar="FILE", help="everything, e.g. as a baseline")
+    add("--markdown", metavar="FILE", help="for a pull request")
+    add("--no-progress", action="store_true", help="do not show on standard error how far it is")
+
+
+class Asked(NamedTuple):
+    """A command line of which everything has been looked at."""
+
+    task: Callable[..., Any]
+    items: list[Item]
+    metrics: list[Metric]
+    mapping: dict[str, str]
+    fail_under: dict[str, float]
+    max_regression: float | dict[str, float] | None
+    baseline: Results | None
+    files: dict[str, Path]
+    max_failures: int
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Evaluate. The exit code is that of the gates."""
+    require_tracing()
+    try:
+        asked = looked_at(parsed)
+    except (DatasetError, ExperimentError) as error:
+        raise ConfigurationError(str(error)) from error
+    try:
+        experiment = _evaluated(parsed, asked)
+    except ExperimentError as error:  # a resume with other items or metrics: nothing was called
+        raise ConfigurationError(str(error)) from error
+    except BaseException as error:  # the second Ctrl-C among them
+        known = getattr(error, "experiment_id", None)
+        if known is not None:
+            _say_resume(parsed.words, known)
+        raise
+    experiment.print()
+    if asked.baseline is not None:
+        print()
+        experiment.compare(asked.baseline).print()
+    _write(experiment, asked)
+    receipt = flush(timeout=30)
+    if not receipt.complete:
+        print(receipt_text(receipt), file=sys.stderr)
+    try:
+        decision = _decided(experiment, asked)
+    except ValueError as error:  # what only results can show: a metric that gives labels
+        print(f"tracekeeper: {error}", file=sys.stderr)
+        return USAGE
+    print()
+    print(decision.text)
+    if interrupted(experiment):
+        _say_resume(parsed.words, experiment.id)
+        return INTERRUPTED
+    return decision.exit_code
+
+
+def looked_at(parsed: argparse.Namespace) -> Asked:
+    """Everything that was typed, made into what it names.
+
+    Raises
+    ------
+    ConfigurationError, MetricError, DatasetError, ExperimentError
+        What is wrong, in one sentence. Nothing was called.
+    """
+    if parsed.resume is not None:
+        for name in _RUN:
+            if getattr(parsed, name) is not None:
+                raise ConfigurationError(f"--{name.replace('_', '-')} is for a new run; --resume goes on as it began")
+    files = {}
+    for kind in ("junit", "html", "json", "markdown"):
+        place = place_for(f"--{kind}", getattr(parsed, kind))
+        if place is not None:
+            files[kind] = place
+    task = task_of(parsed.task)
+    metrics = find_metrics(parsed.metric, parsed.param, None)
+    mapping = pairs_of("--map", parsed.map)
+    items = items_of_file(parsed.dataset)
+    plan = make_plan(items, task, metrics, mapping=mapping)
+    names = names_of(plan.metrics, list(zip(parsed.metric, metrics, strict=True)))
+    worse = limits_of("--max-regression", parsed.max_regression, names, alone=True)
+    limit = worse.get("", worse or None)
+    max_failures = parsed.max_failures
+    if parsed.resume is not None:
+        max_failures = stored.defined(parsed.resume).data["options"]["max_failures"]
+    return Asked(
+        task=task,
+        items=items,
+        metrics=metrics,
+        mapping=mapping,
+        fail_under=limits_of("--fail-under", parsed.fail_under, names, alone=False),
+        max_regression=limit,
+        baseline=None if parsed.baseline is None else baseline_of(parsed.baseline),
+        files=files,
+        max_failures=max_failures or 0,
+    )
+
+
+def _evaluated(parsed: argparse.Namespace, asked: Asked) -> Experiment:
+    progress = not parsed.no_progress
+    if parsed.resume is not None:
+        return resume(
+            parsed.resume,
+            task=asked.task,
+            metrics=asked.metrics,
+            data=asked.items,
+            mapping=asked.mapping,
+            progress=progress,
+        )
+    given: Any = {name: getattr(parsed, name) for name in _RUN if getattr(parsed, name) is not None}
+    return evaluate(asked.items, asked.task, metrics=asked.metrics, mapping=asked.mapping, progress=progress, **given)
+
+
+def _write(experiment: Experiment, asked: Asked) -> None:
+    write: dict[str, Callable[[Path], Any]] = {
+        "junit": experiment.to_junit,
+        "html": lambda path: experiment.to_html(path, baseline=asked.baseline),
+        "json": experiment.to_json,
+        "markdown": experiment.to_markdown,
+    }
+    if asked.files:
+        print()
+    for kind, place in asked.files.items():
+        write[kind](place)
+        print(f"written: {place}")
+
+
+def _decided(experiment: Experiment, asked: Asked) -> Decision:
+    return decide(
+        experiment,
+        fail_under=asked.fail_under,
+        baseline=asked.baseline,
+        max_regression=asked.max_regression,
+        max_failures=asked.max_failures,
+    )
+
+
+def interrupted(experiment: Experiment) -> bool:
+    """Whether Ctrl-C ended it."""
+    return any(note.startswith("it was interrupted by Ctrl-C") for note in experiment.notes)
+
+
+def _say_resume(words: list[str], experiment: str) -> None:
+    print(f"tracekeeper: what has ended is kept; the rest: {rest_of(words, experiment)}", file=sys.stderr)
+
+
+def rest_of(words: list[str], experiment: str) -> str:
+    """The words of a command line with ``--resume`` instead of the options of a fresh run.
+
+    >>> rest_of(["evaluate", "my_app:task", "--dataset", "a b.jsonl", "--retries", "2", "--sample=5"], "0123")
+    "tracekeeper evaluate my_app:task --dataset 'a b.jsonl' --resume 0123"
+    """
+    dropped = {f"--{name.replace('_', '-')}" for name in (*_RUN, "resume")}
+    kept: list[str] = []
+    skip = False
+    for word in words:
+        if skip:
+            skip = False
+        elif word.partition("=")[0] in dropped:
+            skip = "=" not in word
+        else:
+            kept.append(word)
+    return shlex.join(["tracekeeper", *kept, "--resume", experiment])

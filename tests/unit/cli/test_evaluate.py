@@ -1,0 +1,244 @@
+"""``tracekeeper evaluate``: what it prints, its exit codes, and what a mistake is answered with."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from tests.support import programs
+from tests.unit.cli.conftest import Run
+
+import tracekeeper as tk
+
+APP = """
+calls = []
+
+def answer(question):
+    calls.append(question)
+    if question == "broken":
+        raise KeyError("broken")
+    return question.upper()
+
+async def later(question):
+    return answer(question)
+
+def wrong(question):
+    return "?"
+
+NUMBER = 7
+
+def is_long(output) -> bool:
+    return len(output) > 2
+
+def kind(output) -> str:
+    return "text"
+"""
+
+
+@pytest.fixture
+def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module ``ci_app`` in the working directory, and datasets of 40 items."""
+    (tmp_path / "ci_app.py").write_text(APP, encoding="utf-8")
+    rows = [{"id": f"q{n}", "question": f"item {n}", "expected": f"ITEM {n}"} for n in range(40)]
+    (tmp_path / "d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    sys.modules.pop("ci_app", None)
+    import ci_app
+
+    yield ci_app
+    sys.modules.pop("ci_app", None)
+
+
+def evaluate(run: Run, *words: str, task: str = "ci_app:answer", dataset: str = "d.jsonl") -> Any:
+    return run("evaluate", task, "--dataset", dataset, "--no-progress", *words)
+
+
+def test_a_run_is_printed_stored_written_and_passes(run: Run, app: Any, tmp_path: Path) -> None:
+    found = evaluate(
+        *(run, "--metric", "ExactMatch", "--metric", "ci_app:is_long", "--fail-under", "ExactMatch=80%"),
+        *("--name", "main", "--version", "7", "--repeats", "2", "--junit", "out/r.xml", "--html", "out/r.html"),
+        *("--json", "out/r.json", "--markdown", "out/r.md"),
+    )
+    assert (found.code, found.err) == (0, "")
+    assert "main: answer 7 · 40 items, 80 calls" in found.out
+    assert "passed: exact_match is 100.0 %" in found.out
+    assert found.out.count("written: out/r.") == 4
+    assert len(app.calls) == 80
+    stored = tk.Experiment.load("main")
+    assert (len(stored), stored.complete, stored.metric_names) == (80, True, ["exact_match", "is_long"])
+    suite = ElementTree.parse(tmp_path / "out" / "r.xml").getroot()
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("80", "0", "0")
+    assert json.loads((tmp_path / "out" / "r.json").read_text())["experiment"]["id"] == stored.id
+
+
+def test_a_mean_below_its_threshold_is_exit_code_1(run: Run, app: Any) -> None:
+    found = evaluate(run, "--metric", "exact_match", "--fail-under", "exact_match=0.8", task="ci_app:wrong")
+    assert found.code == 1
+    assert re.search(r"^FAILED: exact_match is 0.0 % .*, below 80.0 %$", found.out, re.MULTILINE)
+
+
+def test_a_call_that_failed_is_exit_code_3_unless_it_may(run: Run, app: Any, tmp_path: Path) -> None:
+    (tmp_path / "d.jsonl").write_text('{"question": "fine"}\n{"question": "broken"}\n')
+    found = evaluate(run)
+    assert found.code == 3
+    assert "FAILED: 1 of 2 calls failed" in found.out
+    assert evaluate(run, "--max-failures", "1", task="ci_app:later").code == 0
+
+
+def test_a_regression_fails_only_when_it_is_more_than_noise(run: Run, app: Any, monkeypatch: Any) -> None:
+    assert evaluate(run, "--metric", "exact_match", "--name", "main", "--json", "main.json").code == 0
+    again = ("--metric", "exact_match", "--max-regression", "0.02")
+    monkeypatch.setattr(app, "answer", lambda question: "?" if question == "item 3" else question.upper())
+    noise = evaluate(run, *again, "--baseline", "main", "--name", "noise")
+    assert noise.code == 0
+    assert "worse by 2.5 %, more than the allowed 2.0 %, but within noise" in noise.out
+    for baseline in ("main", tk.Experiment.load("main").id, "main.json"):
+        worse = evaluate(run, *again, "--baseline", baseline, task="ci_app:wrong")
+        assert worse.code == 1
+        assert "worse by 100.0 %, more than the allowed 2.0 % and more than noise (p <" in worse.out
+
+
+def test_a_metric_may_have_a_limit_of_its_own(run: Run, app: Any) -> None:
+    metrics = ("--metric", "exact_match", "--metric", "ci_app:is_long")
+    evaluate(run, *metrics, "--name", "main")
+    found = evaluate(run, *metrics, "--baseline", "main", "--max-regression", "is_long=0", task="ci_app:wrong")
+    assert found.code == 1
+    assert "FAILED: is_long is worse by 100.0 %" in found.out
+    assert "exact_match is worse" not in found.out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--metric", "exact_mach"), "did you mean 'exact_match'?"),
+        (("--metric", "ci_app:is_lon"), "did you mean 'ci_app:is_long'?"),
+        (("--metric", "exact_match", "--fail-under", "exact_mach=1"), "did you mean 'exact_match'?"),
+        (("--metric", "exact_match", "--fail-under", "0.8"), "of which metric? write --fail-under NAME=0.8"),
+        (("--metric", "exact_match", "--fail-under", "exact_match=x"), "is no limit"),
+        (("--metric", "exact_match", "--max-regression=-1"), "cannot be negative"),
+        (("--metric", "exact_match", "--max-regression", "1", "--max-regression", "exact_match=1"), "not both"),
+        (("--fail-under", "exact_match=1"), "the run has no metrics; name them by --metric"),
+        (("--baseline", "none.json"), "there is no such file (a first run goes without --baseline)"),
+        (("--baseline", "d.jsonl"), "--baseline d.jsonl: "),
+        (("--baseline", "mian"), "there is no experiment 'mian'"),
+        (("--resume", "mian"), "there is no experiment 'mian'"),
+        (("--resume", "main", "--repeats", "2"), "--repeats is for a new run"),
+        (("--map", "reference"), "expected NAME=VALUE"),
+        (("--map", "reference=gold"), "no metric has an argument 'reference'"),
+        (("--junit", "."), "expected a file to write, this is a folder"),
+        (("--sample", "1.5"), "expected a number of items, or a share of them"),
+        (("--budget", "-3"), "expected US dollars"),
+        (("--retries", "-3"), "expected a whole number, 0 or more"),
+        (("--max-failure", "3"), "did you mean --max-failures?"),
+    ],
+)
+def test_a_mistake_is_said_before_the_first_call(words: tuple[str, ...], said: str, run: Run, app: Any) -> None:
+    found = evaluate(run, *words)
+    assert (found.code, found.out) == (2, "")
+    assert said in found.err
+    assert found.err.count("\n") == 1
+    assert app.calls == []
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        ("ci_app", "expected module:name"),
+        ("ci_ap:answer", "did you mean 'ci_app'?"),
+        ("ci_app:anser", "did you mean 'ci_app:answer'?"),
+        ("ci_app:NUMBER", "it is a int, which cannot be called"),
+        ("ci_app.py:answer", "as in ci_app:answer"),
+    ],
+)
+def test_a_task_that_is_not_there_is_named_with_the_nearest(task: str, said: str, run: Run, app: Any) -> None:
+    found = evaluate(run, task=task)
+    assert (found.code, found.out) == (2, "")
+    assert said in found.err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "the file is empty"),
+        ('{"question": "a"}\n{"question": \n', "line 2: not JSON"),
+        ('{"id": "a", "question": "a"}\n{"id": "a", "question": "b"}\n', "items 1 and 2 have the same id, 'a'"),
+        ("[]", "there are no items in it"),
+    ],
+)
+def test_a_dataset_that_is_none_is_refused(text: str, said: str, run: Run, app: Any, tmp_path: Path) -> None:
+    (tmp_path / "bad.jsonl").write_text(text)
+    found = evaluate(run, dataset="bad.jsonl")
+    assert (found.code, found.out) == (2, "")
+    assert said in found.err
+    assert app.calls == []
+
+
+def test_a_metric_of_labels_has_no_threshold(run: Run, app: Any) -> None:
+    found = evaluate(run, "--metric", "ci_app:kind", "--fail-under", "kind=1")
+    assert found.code == 2
+    assert "kind gives labels" in found.err
+    assert "40 ok" in found.out
+
+
+WAITING = """
+import sys, threading, pathlib
+
+done = []
+lock = threading.Lock()
+
+def answer(number):
+    with lock:
+        done.append(number)
+        with open("calls.txt", "a") as file:
+            file.write(f"{number}\\n")
+    if int(number) >= 3 and not pathlib.Path("go").exists():
+        print("waiting", flush=True)
+        threading.Event().wait(30)
+    return number
+"""
+
+
+def test_after_ctrl_c_the_line_it_prints_does_the_rest(tmp_path: Path) -> None:
+    (tmp_path / "slow_app.py").write_text(WAITING)
+    (tmp_path / "d.csv").write_text("id,number\n" + "".join(f"i{n},{n}\n" for n in range(6)))
+    command = [sys.executable, "-m", "tracekeeper", "evaluate", "slow_app:answer", "--dataset", "d.csv"]
+    child = subprocess.Popen(
+        [*command, "--concurrency", "1", "--json", "partial.json"],
+        cwd=tmp_path,
+        env=programs.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "waiting\n"
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=30)
+    assert child.returncode == 130
+    assert "have not ended" in out
+    partial = json.loads((tmp_path / "partial.json").read_text())
+    assert [item["status"] for item in partial["items"]][:3] == ["ok", "ok", "ok"]
+    [line] = re.findall(r"the rest: tracekeeper (.*)$", err, re.MULTILINE)
+    assert "--concurrency" not in line
+    assert "--resume" in line
+    (tmp_path / "go").touch()
+    before = (tmp_path / "calls.txt").read_text().split()
+    rest = subprocess.run(
+        [sys.executable, "-m", "tracekeeper", *line.split()],
+        cwd=tmp_path,
+        env=programs.environment(),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (rest.returncode, "6 ok" in rest.stdout) == (0, True)
+    after = (tmp_path / "calls.txt").read_text().split()[len(before) :]
+    assert sorted(after) == ["3", "4", "5"]
