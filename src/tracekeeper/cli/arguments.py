@@ -64,7 +64,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     """Parse a command line. Exits (``SystemExit``) after ``--help``, ``--version`` and on a usage error."""
     parser, commands = build()
     parsed, rest = parser.parse_known_args(words)
-    parsed.words = list(words)
+    parsed.command_line = list(words)
     if parsed.command is None:
         parser.print_help()
         parser.exit(2)

@@ -1,9 +1,9 @@
 """Call a task with every item of a dataset, judge every call, and say by the exit code whether a build may pass.
 
 TASK is module:name, looked for in the working directory too, as are metrics of one's own. Running this command imports
-and runs those modules. The dataset is a file: JSON Lines, JSON or CSV, told by what is in it. Results are stored as an
-experiment. --fail-under and --max-regression are gates: a regression fails only when it is larger than allowed and more
-than noise (p < 0.05).
+and runs those modules. The dataset is a file (JSON Lines, JSON or CSV, told by what is in it) or the name of a stored
+one. Results are stored as an experiment. --fail-under and --max-regression are gates: a regression fails only when it
+is larger than allowed and more than noise (p < 0.05).
 
 Exit codes: 0 every gate is passed; 1 a gate is failed; 2 the arguments cannot work, and nothing was called; 3 no gate
 is failed, but calls have not ended, or more calls or scores failed than --max-failures; 130 Ctrl-C.
@@ -14,15 +14,15 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tracekeeper.cli.evaluation_inputs import baseline_of, limits_of, names_of, pairs_of, place_for, task_of
+from tracekeeper.cli.evaluation_inputs import baseline_of, data_of, limits_of, names_of, pairs_of, place_for, task_of
 from tracekeeper.cli.output import count, require_tracing, seconds
 from tracekeeper.cli.score import find_metrics
 from tracekeeper.evaluation import stored
-from tracekeeper.evaluation.datasets.given import items_of_file
+from tracekeeper.evaluation.datasets.dataset import Dataset
 from tracekeeper.evaluation.evaluate import evaluate, resume
 from tracekeeper.evaluation.experiment import Experiment
 from tracekeeper.evaluation.gates import USAGE, Decision, decide
@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("task", metavar="TASK", help="module:name of a function, coroutine function or app")
     add = parser.add_argument_group("what is run").add_argument
-    add("--dataset", metavar="FILE", required=True, help="items: JSON Lines, JSON or CSV")
+    add("--dataset", metavar="DATA", required=True, help="a file (JSON Lines, JSON, CSV), or a stored dataset's name")
     add("--metric", metavar="NAME", action="append", default=[], help="a built-in metric or module:name (repeatable)")
     add("--param", metavar="K=V", action="append", default=[], help="a parameter; METRIC.K=V for one of several")
     add("--map", metavar="ARG=FIELD", action="append", default=[], help="where metrics find an argument (repeatable)")
@@ -111,7 +111,7 @@ class Asked(NamedTuple):
     """A command line of which everything has been looked at."""
 
     task: Callable[..., Any]
-    items: list[Item]
+    data: Sequence[Item] | Dataset
     metrics: list[Metric]
     mapping: dict[str, str]
     fail_under: dict[str, float]
@@ -135,7 +135,7 @@ def run(parsed: argparse.Namespace) -> int:
     except BaseException as error:  # the second Ctrl-C among them
         known = getattr(error, "experiment_id", None)
         if known is not None:
-            _say_resume(parsed.words, known)
+            _say_resume(parsed.command_line, known)
         raise
     experiment.print()
     if asked.baseline is not None:
@@ -153,7 +153,7 @@ def run(parsed: argparse.Namespace) -> int:
     print()
     print(decision.text)
     if interrupted(experiment):
-        _say_resume(parsed.words, experiment.id)
+        _say_resume(parsed.command_line, experiment.id)
         return INTERRUPTED
     return decision.exit_code
 
@@ -178,8 +178,8 @@ def looked_at(parsed: argparse.Namespace) -> Asked:
     task = task_of(parsed.task)
     metrics = find_metrics(parsed.metric, parsed.param, None)
     mapping = pairs_of("--map", parsed.map)
-    items = items_of_file(parsed.dataset)
-    plan = make_plan(items, task, metrics, mapping=mapping)
+    data = data_of(parsed.dataset)
+    plan = make_plan(data, task, metrics, mapping=mapping)
     names = names_of(plan.metrics, list(zip(parsed.metric, metrics, strict=True)))
     worse = limits_of("--max-regression", parsed.max_regression, names, alone=True)
     limit = worse.get("", worse or None)
@@ -188,7 +188,7 @@ def looked_at(parsed: argparse.Namespace) -> Asked:
         max_failures = stored.defined(parsed.resume).data["options"]["max_failures"]
     return Asked(
         task=task,
-        items=items,
+        data=data,
         metrics=metrics,
         mapping=mapping,
         fail_under=limits_of("--fail-under", parsed.fail_under, names, alone=False),
@@ -206,12 +206,12 @@ def _evaluated(parsed: argparse.Namespace, asked: Asked) -> Experiment:
             parsed.resume,
             task=asked.task,
             metrics=asked.metrics,
-            data=asked.items,
+            data=asked.data,
             mapping=asked.mapping,
             progress=progress,
         )
     given: Any = {name: getattr(parsed, name) for name in _RUN if getattr(parsed, name) is not None}
-    return evaluate(asked.items, asked.task, metrics=asked.metrics, mapping=asked.mapping, progress=progress, **given)
+    return evaluate(asked.data, asked.task, metrics=asked.metrics, mapping=asked.mapping, progress=progress, **given)
 
 
 def _write(experiment: Experiment, asked: Asked) -> None:

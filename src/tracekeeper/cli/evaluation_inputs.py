@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from tracekeeper.cli.arguments import suggestion
+from tracekeeper.evaluation.datasets.dataset import Dataset
+from tracekeeper.evaluation.datasets.given import items_of_file
+from tracekeeper.evaluation.datasets.listing import datasets
 from tracekeeper.evaluation.experiment import Experiment
 from tracekeeper.evaluation.gates import limit_of
+from tracekeeper.evaluation.item import Item
 from tracekeeper.evaluation.results import Results
 from tracekeeper.judging import Metric
 from tracekeeper.scoring.worker.importing import import_modules
-from tracekeeper.types import ConfigurationError, ExperimentError
+from tracekeeper.types import ConfigurationError, DatasetError, ExperimentError
 
 FIRST = " (a first run goes without --baseline)"
 
@@ -47,6 +51,24 @@ def task_of(path: str) -> Callable[..., Any]:
     if not callable(found):
         raise ConfigurationError(f"task {path!r}: it is a {type(found).__name__}, which cannot be called")
     return found  # type: ignore[no-any-return]
+
+
+def data_of(wanted: str) -> Sequence[Item] | Dataset:
+    """The items: a file, or else a stored dataset of that name.
+
+    Raises
+    ------
+    DatasetError
+        There is neither, or the file cannot be read as a whole.
+    """
+    if not Path(wanted).exists():
+        known = [one.name for one in datasets()]
+        if wanted in known:
+            return Dataset(wanted)
+        if not Path(wanted).suffix and os.sep not in wanted:
+            near = suggestion(wanted, known)
+            raise DatasetError(f"--dataset {wanted}: there is no such file or stored dataset{near}")
+    return items_of_file(wanted)
 
 
 def baseline_of(wanted: str) -> Results:

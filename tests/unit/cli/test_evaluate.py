@@ -242,3 +242,13 @@ def test_after_ctrl_c_the_line_it_prints_does_the_rest(tmp_path: Path) -> None:
     assert (rest.returncode, "6 ok" in rest.stdout) == (0, True)
     after = (tmp_path / "calls.txt").read_text().split()[len(before) :]
     assert sorted(after) == ["3", "4", "5"]
+
+
+def test_a_stored_dataset_is_evaluated_by_its_name(app: Any, run: Run) -> None:
+    tk.Dataset("capitals").insert([{"question": "paris", "expected": "PARIS"}])
+    result = evaluate(run, "--metric", "exact_match", dataset="capitals")
+    assert result.code == 0, result.err
+    assert tk.Experiment.load("answer").facts.dataset == "capitals"
+    wrong = evaluate(run, dataset="capitols")
+    assert wrong.code == 2
+    assert "there is no such file or stored dataset; did you mean 'capitals'?" in wrong.err
