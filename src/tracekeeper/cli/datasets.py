@@ -59,7 +59,7 @@ WIDE = 100
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("action", metavar="ACTION", nargs="?", choices=ACTIONS, default="list", help=", ".join(ACTIONS))
-    parser.add_argument("words", metavar="WORD", nargs="*", help="name, file or versions, as the action takes them")
+    parser.add_argument("operands", metavar="WORD", nargs="*", help="name, file or versions, as the action takes them")
     adding = parser.add_argument_group("import")
     adding.add_argument("--id", metavar="FIELD", help="the field that is an item's id (default: id, if there is one)")
     adding.add_argument("--rename", metavar="OLD=NEW", action="append", help="call a field otherwise (repeatable)")
@@ -89,21 +89,21 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.action == "list":
         print_table(datasets(), as_json=parsed.json)
         return 0
-    dataset = _find(parsed.words[0], parsed.version)
+    dataset = _find(parsed.operands[0], parsed.version)
     match parsed.action:
         case "show":
             _show(parsed, dataset)
         case "export":
             _export(parsed, dataset)
         case _:
-            found = dataset.diff(*map(_version, parsed.words[1:]))
+            found = dataset.diff(*map(_version, parsed.operands[1:]))
             print(json_text(found.to_dict()) if parsed.json else found.describe())
     return 0
 
 
 def _check_words(parsed: argparse.Namespace) -> None:
     least, most = WORDS[parsed.action]
-    if not least <= len(parsed.words) <= most:
+    if not least <= len(parsed.operands) <= most:
         raise ConfigurationError(f"expected: tracekeeper {USAGE[parsed.action]}")
     known = OPTIONS.get(parsed.action, ())
     every = dict.fromkeys(option for options in OPTIONS.values() for option in options)
@@ -111,7 +111,7 @@ def _check_words(parsed: argparse.Namespace) -> None:
         if option not in known and getattr(parsed, option) is not None:
             raise ConfigurationError(f"--{option.replace('_', '-')} is not for datasets {parsed.action}")
     if parsed.action == "import":
-        given = len(parsed.words) == 2
+        given = len(parsed.operands) == 2
         if given == (parsed.records is not None):
             raise ConfigurationError(f"expected: tracekeeper {USAGE['import']}")
         of_files = ("format", "id", "rename", "update", "encoding") if not given else ("expected", "limit")
@@ -133,7 +133,7 @@ def _version(text: str | None) -> str | int | None:
 
 
 def _import(parsed: argparse.Namespace) -> int:
-    name = parsed.words[0]
+    name = parsed.operands[0]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TracekeeperWarning)  # what it says is said below
         if parsed.records is not None:
@@ -146,7 +146,7 @@ def _import(parsed: argparse.Namespace) -> int:
                 split=parsed.split,
             )
         else:
-            with readable(parsed.words[1]) as path:
+            with readable(parsed.operands[1]) as path:
                 dataset = Dataset.from_file(
                     name,
                     path,
@@ -206,7 +206,7 @@ def _selected(parsed: argparse.Namespace, dataset: Dataset) -> View:
 
 def _export(parsed: argparse.Namespace, dataset: Dataset) -> None:
     chosen = _selected(parsed, dataset)
-    file = parsed.words[1]
+    file = parsed.operands[1]
     if file != "-":
         path = chosen.to_file(file, format=parsed.format)
         facts = {"file": str(path), "dataset": dataset.name, "version": chosen.version, "items": len(chosen)}
