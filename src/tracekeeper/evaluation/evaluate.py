@@ -344,7 +344,12 @@ def _data_of(defined: Defined, data: Any) -> Any:
         return data
     name = defined.data["dataset"]
     if name:
-        return Dataset(name)  # as it is now: it may have got more
+        had = Dataset(name, version=defined.data["dataset_version"])
+        now = Dataset(name)
+        if defined.data["chosen"] or now.version == had.version:
+            return had
+        known = set(had.ids())
+        return [*had, *(item for item in now if item.id not in known)]  # what it has got since
     raise ExperimentError(
         f"experiment {defined.name!r} ({defined.id}) was run over a list that is not stored: "
         "give its items again, as data="

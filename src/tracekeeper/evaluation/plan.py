@@ -45,7 +45,7 @@ class Plan(NamedTuple):
     dataset: str
     dataset_version: str
     chosen: bool
-    """Whether the items are some of the dataset's only."""
+    """Whether the items are some of the dataset's only, or of one version: what it gets later is not meant."""
 
 
 def make_plan(
@@ -74,7 +74,9 @@ def make_plan(
             "tracekeeper.testing.temporary_keeper() keeps it in a folder that is removed afterwards"
         )
     known = checked_task(task, version)
+    some = filter is not None or sample is not None or (isinstance(data, View) and not isinstance(data, Dataset))
     if isinstance(data, Dataset) and data.version:
+        some = some or data.pinned
         data = data.pin()  # it may be changed meanwhile: these are the items of one version
     found = list(items_of(data))
     if not found:
@@ -89,7 +91,7 @@ def make_plan(
         metrics=judged,
         dataset=data.name if isinstance(data, View) else "",
         dataset_version=data.version if isinstance(data, View) else "",
-        chosen=filter is not None or sample is not None or (isinstance(data, View) and not isinstance(data, Dataset)),
+        chosen=some,
     )
 
 

@@ -346,6 +346,12 @@ def test_a_stored_dataset_is_named_with_its_version_and_a_resume_finds_it(keeper
     dataset.insert(ITEMS)
     grown = tk.resume(first, task=sync, metrics=[right])
     assert outputs(grown) == WANTED
+    dataset.delete(next(iter(dataset.ids())))
+    assert outputs(tk.resume(first, task=sync, metrics=[right])) == WANTED, (
+        "what was deleted is in the version that was run"
+    )
+    pinned = tk.evaluate(tk.Dataset("sums", version=first.facts.dataset_version), sync)
+    assert len(tk.resume(pinned, task=sync)) == 4
     some = tk.evaluate(dataset.select(sample=2, seed=1), sync)
     assert len(tk.resume(some, task=sync)) == 2, "a selection is not the dataset"
     with pytest.raises(tk.ConfigurationError, match="the dataset is empty"):

@@ -204,6 +204,11 @@ class Dataset(View, Imports, Generic[In, Out]):
 
     # Versions.
 
+    @property
+    def pinned(self) -> bool:
+        """Whether it is the view of one version, whatever the dataset gets."""
+        return self._version is not None
+
     def versions(self) -> list[Version]:
         """Every version, oldest first.
 
