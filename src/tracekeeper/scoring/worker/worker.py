@@ -88,11 +88,13 @@ class Worker:
         """
         claimer = self.claimer
         while True:
-            _a_turn_of(claimer.chores.beat)
+            for beat in (claimer.chores.beat, claimer.beats[0]):
+                _a_turn_of(beat)
+            loading = self.abilities.loading  # before the look, which asks what can be computed
             more = self._more_to_come()
             # After that look: what is not free any more because a turn under way claimed it is held when this one ends.
             _a_turn_of(claimer.beats[0])
-            busy = self.abilities.loading or claimer.leases.held or claimer.chores.more
+            busy = loading or self.abilities.loading or claimer.leases.held or claimer.chores.more
             if claimer.idle_rounds and not busy and not more:
                 _a_turn_of(claimer.chores.beat)  # says what it cannot compute
                 return
