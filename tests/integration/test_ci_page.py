@@ -33,8 +33,8 @@ def shown(command: str, folder: Path) -> str:
     done = subprocess.run(
         [sys.executable, "-m", *shlex.split(command)],
         cwd=folder,
-        # python/cpython#106905, until 3.11.7: two threads that parse at once disturb each other, and at the end of a run
-        # pytest parses all of that plugin.
+        # python/cpython#106905, until 3.11.7: two threads that parse at once disturb each other, and at the end of a
+        # run pytest parses all of that plugin.
         env=programs.environment(PYTEST_ADDOPTS="-p no:hypothesispytest"),
         capture_output=True,
         text=True,
