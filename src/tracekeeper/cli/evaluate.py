@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tracekeeper.cli.evaluation_inputs import baseline_of, data_of, limits_of, names_of, pairs_of, place_for, task_of
-from tracekeeper.cli.output import count, require_tracing, seconds
+from tracekeeper.cli.output import count, dollars, require_tracing, seconds
 from tracekeeper.cli.score import find_metrics
 from tracekeeper.evaluation import stored
 from tracekeeper.evaluation.datasets.dataset import Dataset
@@ -51,17 +51,6 @@ def whole(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, 0 or more")
     return int(text)
-
-
-def dollars(text: str) -> float:
-    """An amount above 0."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected US dollars, more than 0")
-    return number
 
 
 def some(text: str) -> float:

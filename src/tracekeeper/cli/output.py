@@ -33,12 +33,21 @@ def limit(text: str) -> int | None:
 
 def seconds(text: str) -> float:
     """A positive number of seconds."""
+    return _positive(text, "a positive number of seconds")
+
+
+def dollars(text: str) -> float:
+    """An amount above 0."""
+    return _positive(text, "US dollars, more than 0")
+
+
+def _positive(text: str, expected: str) -> float:
     try:
         number = float(text)
     except ValueError:
         number = -1.0
     if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a positive number of seconds")
+        raise argparse.ArgumentTypeError(f"{text!r}: expected {expected}")
     return number
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-from tracekeeper.concurrency.outcome import Outcome
 from tracekeeper.concurrency.progress import Progress
 from tracekeeper.evaluation.result import ItemResult
 from tracekeeper.types import ScoreStatus
@@ -19,7 +18,6 @@ class RunProgress(Progress):
     def __init__(self, label: str, total: int) -> None:
         self._sums: dict[str, tuple[float, int]] = {}
         self._bad_scores = 0
-        self._now = time.monotonic
         super().__init__(label, total)
 
     def judged(self, result: ItemResult) -> None:
@@ -33,7 +31,7 @@ class RunProgress(Progress):
 
     def line(self) -> str:
         """``capitals 37/100, 2 timed_out, exact 0.91, 12.3/s, 5 s left``."""
-        took = max(1e-9, self._now() - self._begun)
+        took = max(1e-9, time.monotonic() - self._begun)
         parts = [f"{self._label} {self._done:,}/{self._total:,}"]
         parts += [f"{count:,} {status}" for status, count in sorted(self._not_ok.items())]
         if self._bad_scores:
@@ -44,7 +42,3 @@ class RunProgress(Progress):
             left = (self._total or 0) - self._done
             parts.append(f"{left * took / self._done:,.0f} s left" if left > 0 else f"{took:,.1f} s")
         return ", ".join(parts)
-
-    def told(self, outcome: Outcome[object]) -> None:
-        """One more has ended."""
-        self.add(outcome)

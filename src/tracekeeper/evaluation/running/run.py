@@ -155,7 +155,7 @@ class Run:
         elif call.attempt is not None:
             self._keeper.write(call.frame(status, outcome.reason))
         if self._progress is not None:
-            self._progress.told(outcome)
+            self._progress.add(outcome)
         self._count(call, status)
         record = call.record
         if record is None or status not in (ItemStatus.OK, ItemStatus.ERROR):
