@@ -24,12 +24,12 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
-from tracekeeper.concurrency.interrupts import get
 from tracekeeper.concurrency.loops import discard
 from tracekeeper.concurrency.outcome import Outcome
 from tracekeeper.concurrency.runner import Runner
 from tracekeeper.concurrency.shapes import describe, is_async, is_awaitable
 from tracekeeper.concurrency.task import Task
+from tracekeeper.concurrency.waits import get
 
 logger = logging.getLogger("tracekeeper")
 

@@ -11,28 +11,20 @@ moment their maps are stopped, so that it does not wait for long. A thread whose
 ended on Python 3.11, and the interpreter would not wait for it at all: these threads have ``LAST`` seconds to use what
 is finished.
 
-Waiting needs care as well. A signal that comes while the main thread lets go of the interpreter lock, on its way into
-a wait, only leaves a mark, and CPython looks at marks when the wait is over, which may be never. So the main thread
-never waits for longer than ``LOOK`` without looking.
+Waiting needs care as well: see ``waits``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import queue
 import signal
 import sys
 import threading
 import time
 import weakref
 from types import FrameType, TracebackType
-from typing import Any, Protocol, TypeVar
-
-T = TypeVar("T")
-
-LOOK = 0.2
-"""Seconds after which the main thread looks whether a signal came as it began to wait."""
+from typing import Any, Protocol
 
 LAST = 1.5
 """Seconds that threads with a map have after Ctrl-C ended the main thread."""
@@ -58,17 +50,6 @@ _in_main: dict[Interruptible, None] = {}
 _previous: Any = None
 _following_the_end = False
 _ended = False
-
-
-def get(source: queue.SimpleQueue[T]) -> T:
-    """``source.get()``, which Ctrl-C always reaches in the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        return source.get()
-    while True:
-        try:
-            return source.get(timeout=LOOK)
-        except queue.Empty:
-            continue  # a handler has run, if there was a mark
 
 
 class Interrupting:

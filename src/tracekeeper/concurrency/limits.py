@@ -32,6 +32,7 @@ from functools import partial
 from typing import Any
 
 from tracekeeper.concurrency.budget import Budget
+from tracekeeper.concurrency.waits import wait
 from tracekeeper.concurrency.watchdog import watchdog
 
 logger = logging.getLogger("tracekeeper")
@@ -172,8 +173,7 @@ class Limiter:
         ticket = _Ticket(tokens, bell.release)
         self._note(partial(self._arrive, ticket))
         try:
-            # An untimed wait in a lock ends with Ctrl-C too; a negative timeout means none.
-            if ticket.granted or bell.acquire(timeout=_seconds(timeout)):
+            if ticket.granted or wait(lambda seconds: bell.acquire(timeout=seconds), timeout):
                 return Place(self, ticket)
         except BaseException:
             self._note(partial(self._leave, ticket))
@@ -376,10 +376,6 @@ def _alarm(when: float, callback: Callable[[], None]) -> None:
     # The watchdog's clock stands still while the process does: what was set before a pause comes later, never sooner.
     dog = watchdog()
     dog.at(dog.now() + (when - time.monotonic()), callback)
-
-
-def _seconds(timeout: float | None) -> float:
-    return -1 if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)
 
 
 def _ring(future: Any) -> None:

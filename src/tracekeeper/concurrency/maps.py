@@ -16,11 +16,12 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterat
 from functools import partial
 from typing import Any, TypeVar, overload
 
-from tracekeeper.concurrency.interrupts import LOOK, Interrupting, get
+from tracekeeper.concurrency.interrupts import Interrupting
 from tracekeeper.concurrency.mapping import Call, Event, Map
 from tracekeeper.concurrency.outcome import Outcome
 from tracekeeper.concurrency.progress import Progress
 from tracekeeper.concurrency.shapes import describe, is_async, is_awaitable
+from tracekeeper.concurrency.waits import LOOK, get
 
 logger = logging.getLogger("tracekeeper")
 
@@ -304,7 +305,7 @@ class _AsyncEvents:
                 logger.debug("tracekeeper: the loop of a map was closed before its last outcome came")
 
     async def come(self) -> None:
-        # A signal that came as the loop went to sleep is seen when it wakes (see `interrupts.py`).
+        # A signal that came as the loop went to sleep is seen when it wakes (see `waits.py`).
         look = self._loop.call_later(LOOK, self._wake.set) if self._looks else None
         await self._wake.wait()
         if look is not None:

@@ -29,6 +29,7 @@ from tracekeeper.concurrency.outcome import Outcome, OutcomeStatus, RunningCall
 from tracekeeper.concurrency.rescue import Rescue
 from tracekeeper.concurrency.shapes import awaited, describe, is_async, is_awaitable
 from tracekeeper.concurrency.task import Task
+from tracekeeper.concurrency.waits import get
 from tracekeeper.concurrency.watchdog import Watchdog, watchdog
 from tracekeeper.concurrency.workers import Worker, Workers
 
@@ -208,7 +209,7 @@ class Runner:
         self._drainers.append(waiter)
         self._pump()
         try:
-            waiter.get(timeout=timeout)
+            get(waiter, timeout)
         except queue.Empty:
             return False
         finally:

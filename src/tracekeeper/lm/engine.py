@@ -17,6 +17,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from tracekeeper.concurrency.threads import start_daemon
+from tracekeeper.concurrency.waits import get
 
 T = TypeVar("T")
 _inherited: list[Any] = []
@@ -41,7 +42,10 @@ class Engine:
             work.close()
             raise RuntimeError("a model cannot be called synchronously from within another model's call; use acall")
         future = self.submit(work, context)
+        over: queue.SimpleQueue[object] = queue.SimpleQueue()
+        future.add_done_callback(over.put)
         try:
+            get(over)
             return future.result()
         except BaseException:
             future.cancel()

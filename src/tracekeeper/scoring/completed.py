@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from tracekeeper.concurrency.waits import get
 from tracekeeper.scoring.record import Record
 from tracekeeper.scoring.waiting import RecordsWait, _Wait
 from tracekeeper.types import ConfigurationError, MetricMode, Score, ScoreStatus
@@ -62,7 +63,7 @@ class Completions:
                 if not lacking or (patience := wait.patience()) <= 0:
                     break
                 try:
-                    poked = wait.pokes.get(timeout=patience)
+                    poked = get(wait.pokes, patience)
                 except Empty:
                     poked = None
                 lacking = wait.look(poked)

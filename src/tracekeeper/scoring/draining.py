@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from tracekeeper.concurrency import waits
 from tracekeeper.types import Score, ScoreStatus
 
 if TYPE_CHECKING:
@@ -67,14 +68,14 @@ def wait(engine: Engine, deadline: float) -> bool:
         if engine.started:
             taken = threading.Event()
             engine.inbox.put(taken)
-            if not taken.wait(max(0.0, deadline - time.monotonic())):
+            if not waits.wait(taken.wait, max(0.0, deadline - time.monotonic())):
                 return False
         waiter: queue.SimpleQueue[None] = queue.SimpleQueue()
         engine.quiet.append(waiter)
         try:
             while engine.open:
                 try:
-                    waiter.get(timeout=max(0.0, deadline - time.monotonic()))
+                    waits.get(waiter, max(0.0, deadline - time.monotonic()))
                 except queue.Empty:
                     return False
         finally:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tracekeeper.concurrency.waits import get
 from tracekeeper.configuration.settings import bare_context
 from tracekeeper.scoring.runners import inline_runner
 
@@ -39,7 +40,7 @@ def settle(engine: Engine, state: RecordState, metrics: Sequence[Metric]) -> Non
     _start(engine, jobs)
     for _ in jobs:
         try:
-            finished.get(timeout=max(0.0, deadline - time.monotonic()))
+            get(finished, max(0.0, deadline - time.monotonic()))
         except queue.Empty:  # the runner itself failed us; the caller's call is worth more than its scores
             log.error(_NOT_IN_TIME)
             return

@@ -18,6 +18,7 @@ from heapq import heappop, heappush
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, overload
 
+from tracekeeper.concurrency.waits import get
 from tracekeeper.tracing import runtime
 from tracekeeper.types import ConfigurationError, MetricError, Score
 from tracekeeper.types.single import Single
@@ -107,7 +108,7 @@ def wait_for_records(records: Iterable[Record], names: Sequence[str] | None, tim
         lacking = wait.begin()
         while lacking and (patience := wait.patience()) > 0:
             try:
-                poked = wait.pokes.get(timeout=patience)
+                poked = get(wait.pokes, patience)
             except Empty:
                 poked = None
             lacking = wait.look(poked)

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
+from tracekeeper.concurrency import waits
 from tracekeeper.concurrency.threads import at_shutdown
 
 log = logging.getLogger("tracekeeper")
@@ -75,7 +76,7 @@ class Request:
 
     def wait(self) -> bool:
         """Wait for the answer until the deadline; whether it came."""
-        return self.answered.wait(max(0.0, self.deadline - time.monotonic()))
+        return waits.wait(self.answered.wait, max(0.0, self.deadline - time.monotonic()))
 
 
 class Crew(Protocol):

@@ -16,10 +16,10 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 from tracekeeper.concurrency import Outcome
-from tracekeeper.concurrency.interrupts import LOOK
 from tracekeeper.concurrency.mapping import GRACE
 from tracekeeper.concurrency.mapping import Call as MapCall
 from tracekeeper.concurrency.shapes import describe, is_async, is_awaitable
+from tracekeeper.concurrency.waits import LOOK
 from tracekeeper.evaluation.executors.executor import Executor
 from tracekeeper.evaluation.item import Item
 from tracekeeper.evaluation.result import ItemResult

@@ -17,6 +17,7 @@ from typing import Any
 
 from tracekeeper.concurrency import is_awaitable
 from tracekeeper.concurrency.loops import discard
+from tracekeeper.concurrency.waits import get
 from tracekeeper.configuration import settings
 from tracekeeper.judging import RecordView
 from tracekeeper.scoring.guards.fitting import wants
@@ -29,7 +30,6 @@ log = logging.getLogger("tracekeeper")
 
 SLACK = 10.0
 """Seconds beyond its deadline after which a guard decides whatever the runner does."""
-SLICE = 1.0
 
 
 class Guard:
@@ -292,11 +292,9 @@ def _wait(trial: Trial, made: Any) -> None:
     until = time.monotonic() + 2 * trial.rule.timeout + SLACK
     try:
         trial.start()
-        while (left := until - time.monotonic()) > 0:
-            # In slices: a Ctrl-C that comes just as a wait begins is heard by Python at its end only.
-            with contextlib.suppress(queue.Empty):
-                over.get(timeout=min(left, SLICE))
-                return
+        with contextlib.suppress(queue.Empty):
+            get(over, max(0.0, until - time.monotonic()))
+            return
         log.error("tracekeeper: guard %r was not decided in time; it decides with what there is", trial.rule.name)
         trial.expire()
     except BaseException as error:  # Ctrl-C
