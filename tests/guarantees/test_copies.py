@@ -347,7 +347,7 @@ def test_two_processes_copy_by_turns_and_nothing_twice(tmp_path: Path, server: O
     tk.configure(otlp_endpoint={server.url!r})
     for number in range(300):
         with tk.span(f"{{__file__}} {{number}}"): pass
-    tk.flush(timeout=20)
+    while tk.flush(timeout=20).copies.pending: pass  # leaving in the middle of a batch has a second, then it goes again
     """
     running = [programs.start(code, tmp_path) for _ in range(3)]
     for process in running:
@@ -358,6 +358,34 @@ def test_two_processes_copy_by_turns_and_nothing_twice(tmp_path: Path, server: O
         server.wait(901, timeout=30)
         assert copies().copied == 901
     assert len({span.proto.span_id for span in server.taken}) == len(server.taken) == 901
+
+
+def test_a_batch_whose_answer_comes_while_the_program_leaves_is_not_sent_again(
+    tmp_path: Path, server: OtlpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered = threading.Event()
+    server.replies = [Reply(hang=answered)]
+    with temporary_keeper(tmp_path, otlp_endpoint=server.url) as keeper:
+        call(1)
+        tk.flush(timeout=0.1)
+        server.wait_for_requests(1)
+        worker = keeper._copies  # type: ignore[attr-defined]
+        stop = worker.stop
+
+        def answers() -> None:
+            while not worker._stopping:
+                time.sleep(0.001)
+            answered.set()
+
+        def stops(timeout: float) -> None:
+            threading.Thread(target=answers).start()
+            stop(30)
+
+        monkeypatch.setattr(worker, "stop", stops)
+    with temporary_keeper(tmp_path, otlp_endpoint=server.url):
+        call(2)
+        assert copies().copied == 2
+    assert len(server.taken) == 2
 
 
 def test_a_killed_process_leaves_its_copies_to_the_next(

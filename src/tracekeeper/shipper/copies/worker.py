@@ -33,6 +33,8 @@ class CopyWorker:
         self._asked = 0
         self._answered = 0
         self._stopping = False
+        self._gone = False
+        """The time to stop is over: an answer that comes now finds the store closed, and its batch is sent again."""
         self._thread: threading.Thread | None = None
         self._loaded = False
         self._trouble: str | None = None
@@ -63,7 +65,9 @@ class CopyWorker:
             self._changed.notify_all()
         if thread is not None and thread is not threading.current_thread():
             thread.join(max(0.0, deadline - time.monotonic()))
-        if self.busy.acquire(timeout=max(0.0, deadline - time.monotonic())):
+        held = self.busy.acquire(timeout=max(0.0, deadline - time.monotonic()))
+        self._gone = True
+        if held:
             try:
                 self.copier.release()
             except StoreError as error:  # it lapses by itself
@@ -72,7 +76,7 @@ class CopyWorker:
                 self.busy.release()
 
     def _start(self) -> None:
-        self._stopping = False
+        self._stopping = self._gone = False
         self._thread = threading.Thread(target=self._run, name="tracekeeper-copies", daemon=True)
         try:
             self._thread.start()
@@ -110,8 +114,10 @@ class CopyWorker:
                     break
                 answer = self.copier.send(batch)
                 with self.busy:
-                    if self._stopping or not self.copier.settle(batch, answer):
-                        self.account = None if self._stopping else self.copier.account()
+                    if self._gone:
+                        break
+                    if not self.copier.settle(batch, answer):
+                        self.account = self.copier.account()
                         break
             self._trouble = None
         except StoreError as error:  # the shipper says so as well, and tries for ever
