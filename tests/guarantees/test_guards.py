@@ -322,7 +322,7 @@ def test_interrupting_a_guarded_call_cancels_its_metrics(tmp_path: Path) -> None
         import tracekeeper as tk
         cancelled, main = threading.Event(), threading.get_ident()
         async def waits(input):
-            while sys._current_frames()[main].f_code.co_name != "_wait": await asyncio.sleep(0)
+            while sys._current_frames()[main].f_code.co_name != "get": await asyncio.sleep(0)
             os.kill(os.getpid(), signal.SIGINT)
             try: await asyncio.Event().wait()
             finally: cancelled.set()
