@@ -179,6 +179,8 @@ class EngineLoop:
     def _ended(self, asyncio_task: asyncio.Task[Any]) -> None:
         task = self.tasks.pop(asyncio_task, None)
         if task is not None:
+            if task.coroutine is asyncio_task:
+                task.coroutine = None  # each has the other: only the collector would find them
             task.runner.coroutine_ended(asyncio_task)
         if self.leaving:
             self._end_if_empty()

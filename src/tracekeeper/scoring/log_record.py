@@ -133,17 +133,18 @@ def log_record(
             state.spans = []
     keeper.write(start)
     state.end = _end(state, current, ended, output, context, expected, metadata, usage, model, error)
+    record = Record.of(state)
     if link is None:
         keeper.write(state.end)
-        Record.of(state).closed()
-        return Record.of(state)
+        record.closed()
+        return record
     # Inside an evaluation the record is kept, and not judged: a metric that logs what it judges would have no end.
     state.end.scores = link.decide(state) if current_evaluation() is None else link.decline(state)
     keeper.write(state.end)
     link.ended(state)
     if link.has_inline:
         link.settle_inline(state)
-    return Record.of(state)
+    return record
 
 
 def _end(

@@ -68,7 +68,7 @@ class Record(Single):
 
     @classmethod
     def of(cls, state: RecordState) -> Record:
-        """The one handle of a record of this process."""
+        """The one handle of a record of this process, until its scores are final."""
         record: Record | None = state.handle
         if record is None:
             record = cls(state.trace_id, state.span_id)
@@ -400,7 +400,10 @@ class Record(Single):
         if self._app is not None:
             self._app.settled(self)
         state = self._state
-        if state is not None and state.start is not None and state.end is not None:
+        if state is None:
+            return
+        state.handle = None  # each has the other: only the collector would find them
+        if state.start is not None and state.end is not None:
             if len(state.start.input or b"") + len(state.end.output or b"") > KEEP_BYTES:
                 self._state = None
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 
 from tracekeeper.concurrency.runner import Runner
@@ -22,7 +23,12 @@ def scoring_runner() -> Runner:
 
 def isolated_places() -> int:
     """Metrics that run at a time in processes of their own."""
-    return base_settings().isolated_concurrency or min(8, 2 * (os.cpu_count() or 1))
+    return base_settings().isolated_concurrency or min(8, 2 * _processors())
+
+
+@functools.cache  # it is asked for each score, and the system's answer takes 10 microseconds
+def _processors() -> int:
+    return os.cpu_count() or 1
 
 
 def isolated_runner() -> Runner:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import inspect
 import threading
 from collections import Counter
@@ -13,8 +14,9 @@ from typing import Any
 import pytest
 
 import tracekeeper as tk
+from tracekeeper.concurrency.task import Task
 from tracekeeper.evaluation.running import run
-from tracekeeper.evaluation.running.task_app import TaskApp
+from tracekeeper.evaluation.running.task_app import Attempt, Call, TaskApp
 from tracekeeper.scoring.record import Record
 
 ITEMS = [{"question": f"{n} + 1?", "number": n, "expected": str(n + 1)} for n in range(6)]
@@ -449,3 +451,17 @@ def test_a_resume_runs_what_a_dataset_has_got_since_and_nothing_twice(keeper: ob
     assert len(calls) == 6
     assert {item.scores["right"].value for item in again} == {True}
     assert outputs(tk.Experiment.load(first.id)) == WANTED
+
+
+@pytest.mark.parametrize("task", [sync, asynchronous])
+def test_what_ran_an_item_is_gone_with_it_and_does_not_wait_for_the_collector(keeper: object, task: Any) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        tk.evaluate(ITEMS * 10, task, metrics=["exact_match"], concurrency=4)
+        asyncio_tasks = [task for task in gc.get_objects() if isinstance(task, asyncio.Task) and task.done()]
+        left = Counter(type(each) for each in gc.get_objects() if isinstance(each, (Task, Call, Attempt)))
+    finally:
+        gc.enable()
+    assert max(left.values(), default=0) <= 20, left  # threads that are idle have their last one
+    assert len(asyncio_tasks) <= 20

@@ -285,6 +285,7 @@ class Run:
             span_id="" if call.record is None else call.record.span_id,
             scores=record.scores if record is not None else self._without(outcome),
         )
+        call.attempt = None  # each has the other: only the collector would find them
         self.results[call.position] = result
         if self._progress is not None:
             self._progress.judged(result)

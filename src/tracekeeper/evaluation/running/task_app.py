@@ -70,20 +70,19 @@ class Call:
     @property
     def record(self) -> Record | None:
         """The handle of its record, once that has begun."""
-        state = None if self.attempt is None else self.attempt.state
-        return None if state is None else Record.of(state)
+        return None if self.attempt is None else self.attempt.record
 
     def frame(self, status: ItemStatus, reason: str | None = None, data: Any = None) -> ItemFrame:
         """What the journal is told of it."""
-        state = None if self.attempt is None else self.attempt.state
+        record = self.record
         return ItemFrame(
             experiment=self.experiment,
             item=self.item.id,
             repeat=self.repeat,
             status=status.value,
             at=time.time_ns(),
-            trace_id=b"" if state is None else state.trace_id,
-            span_id=b"" if state is None else state.span_id,
+            trace_id=b"" if record is None else record.trace,
+            span_id=b"" if record is None else record.span,
             reason=reason,
             data=None if data is None else json_of(data),
         )
@@ -92,11 +91,11 @@ class Call:
 class Attempt:
     """A block in which the task is called: the first record that begins inside is the item's."""
 
-    __slots__ = ("_call", "_token", "_tracking", "state", "usage")
+    __slots__ = ("_call", "_token", "_tracking", "record", "usage")
 
     def __init__(self, call: Call) -> None:
         self._call = call
-        self.state: RecordState | None = None
+        self.record: Record | None = None
         self._tracking = track_usage()
 
     def __enter__(self) -> Attempt:
@@ -109,13 +108,14 @@ class Attempt:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         active.reset(self._token)
+        del self._token  # it has the context
         self._tracking.__exit__(kind, error, traceback)
 
     def begun(self, state: RecordState) -> None:
         """A record begins. Lock-free (see ``recordings``)."""
-        if self.state is not None or not isinstance(state.app, TaskApp):
+        if self.record is not None or not isinstance(state.app, TaskApp):
             return
-        self.state = state
+        self.record = Record.of(state)
         call = self._call
         item = call.item
         if state.span is not None:
