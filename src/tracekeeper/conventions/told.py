@@ -33,11 +33,12 @@ def get(value: Any, name: str, default: Any = None) -> Any:
     kind: Any = type(value)
     if kind is dict:
         return value.get(name, default)
-    found: Any
+    found: Any = getattr(value, "__dict__", _NOTHING).get(name, _MISSING)
+    if found is not _MISSING:
+        return found
     extra: Any = getattr(value, "__pydantic_extra__", _MISSING)
     if extra is not _MISSING:
-        found = value.__dict__.get(name, _MISSING)
-        if found is _MISSING and extra:
+        if extra:
             found = extra.get(name, _MISSING)
         if found is _MISSING:  # a property, perhaps
             found = getattr(value, name, default) if _declares(kind, name) else default
@@ -49,6 +50,7 @@ def get(value: Any, name: str, default: Any = None) -> Any:
 
 
 _MISSING = object()
+_NOTHING: dict[str, Any] = {}
 
 
 @lru_cache(4096)  # asked for every chunk of a stream whose chunks lack a field
