@@ -28,7 +28,12 @@ OURS = Peer("tracekeeper", "evaluate_tracekeeper.py", "tracekeeper", ())
 OTHERS = (
     Peer("pydantic_evals", "evaluate_pydantic_evals.py", "pydantic_evals", ("pydantic-evals",)),
     Peer("dspy.Evaluate", "evaluate_dspy.py", "dspy", ("dspy",)),
+    Peer("Inspect", "evaluate_inspect.py", "inspect_ai", ("inspect-ai",)),
+    Peer("Opik, into a backend that keeps nothing", "evaluate_opik.py", "opik", ("opik",)),
+    Peer("MLflow", "evaluate_mlflow.py", "mlflow", ("mlflow",)),
 )
+FEW = {"inspect_ai": (ITEMS, 1), "mlflow": (min(50, ITEMS), 1)}
+"""Items and rounds of those that would take minutes: up to a second an item."""
 
 
 def main() -> None:
@@ -37,15 +42,18 @@ def main() -> None:
     for peer in OTHERS:
         python = interpreter(peer)
         if python is not None:
-            programs.append((peer._replace(name=f"{peer.name} {version(peer)}"), str(python)))
+            items, _ = FEW.get(peer.module, (ITEMS, ROUNDS))
+            name = f"{peer.name} {version(peer)}" + ("" if items == ITEMS else f", {items} calls")
+            programs.append((peer._replace(name=name), str(python)))
     for kind, targets in TARGETS.items():
         rows: list[tuple[object, ...]] = []
         for peer, python in programs:
-            said = [_said(peer.program, python, kind, at_once, ITEMS, SECONDS, ROUNDS) for at_once in AT_ONCE]
+            items, rounds = FEW.get(peer.module, (ITEMS, ROUNDS))
+            said = [_said(peer.program, python, kind, at_once, items, SECONDS, rounds) for at_once in AT_ONCE]
             if not any(said):
                 continue
             ratios = [
-                one[0] / _ideal(ITEMS, at_once) if one else None for at_once, one in zip(AT_ONCE, said, strict=True)
+                one[0] / _ideal(items, at_once) if one else None for at_once, one in zip(AT_ONCE, said, strict=True)
             ]
             cells = ["–" if ratio is None else f"{ratio:.2f}" for ratio in ratios]
             ours = peer is OURS
@@ -55,7 +63,7 @@ def main() -> None:
                     peer.name,
                     *cells,
                     _verdict(kind, ratios) if ours else "",
-                    "nothing is stored" if stored is None else f"{stored:.2f} s later, {verdict(stored, STORED)}",
+                    "not measured" if stored is None else f"{stored:.2f} s later, {verdict(stored, STORED)}",
                 )
             )
         target = " / ".join(map(str, targets.values()))
