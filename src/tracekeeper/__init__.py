@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from tracekeeper.concurrency.pools import ThreadPoolExecutor
     from tracekeeper.configuration import Settings, configure, context, settings
     from tracekeeper.evaluation.datasets.dataset import Dataset
-    from tracekeeper.evaluation.evaluate import aevaluate, evaluate, resume
+    from tracekeeper.evaluation.evaluate import aevaluate, evaluate
     from tracekeeper.evaluation.experiment import Experiment
     from tracekeeper.evaluation.item import Item
+    from tracekeeper.evaluation.resuming import arerun_failures, aresume, rerun_failures, resume
     from tracekeeper.integrations import Instrumented, instrument, instrumented, uninstrument
     from tracekeeper.judging import Metric, metric, select
     from tracekeeper.lm import LM, Answer, Chunk, Timeouts, ToolCall
@@ -81,7 +82,8 @@ _HOMES = {
     "tracekeeper.configuration": ("Settings", "configure", "context", "settings"),
     "tracekeeper.evaluation.datasets.dataset": ("Dataset",),
     "tracekeeper.evaluation.item": ("Item",),
-    "tracekeeper.evaluation.evaluate": ("aevaluate", "evaluate", "resume"),
+    "tracekeeper.evaluation.evaluate": ("aevaluate", "evaluate"),
+    "tracekeeper.evaluation.resuming": ("arerun_failures", "aresume", "rerun_failures", "resume"),
     "tracekeeper.evaluation.experiment": ("Experiment",),
     "tracekeeper.integrations": ("Instrumented", "instrument", "instrumented", "uninstrument"),
     "tracekeeper.judging": ("Metric", "metric", "select"),
@@ -196,6 +198,8 @@ __all__ = [
     "alerts",
     "aparallel_map",
     "app",
+    "arerun_failures",
+    "aresume",
     "as_completed",
     "asyncify",
     "configure",
@@ -217,6 +221,7 @@ __all__ = [
     "recording",
     "records",
     "records_and_scores",
+    "rerun_failures",
     "rescore",
     "resume",
     "rule",

@@ -211,3 +211,79 @@ except SystemExit as error:
     ended, _, after = resumed.out.strip().split("\n")
     assert ITEMS - int(ended.partition("|")[2]) >= 19
     assert after == f"True {ITEMS} True"
+
+
+RERUN_TASK = (
+    TASK
+    + """
+def uneven(n):
+    account(f"begun {n}")
+    time.sleep(0.005)
+    account(f"done {n}")
+    if n % 3 == 0 or (n % 3 == 1 and not os.path.exists("fixed")):
+        raise ValueError(f"{n} cannot be done")
+    return str(n)
+"""
+)
+
+RERUN = (
+    RERUN_TASK
+    + """
+tk.evaluate(ITEMS, uneven, metrics=[right], name="run", concurrency=4)
+open("account", "w").close()
+open("fixed", "w").close()
+print("ready", flush=True)
+tk.rerun_failures("run", task=uneven, metrics=[right], data=ITEMS)
+print("over", flush=True)
+"""
+)
+
+REST = (
+    RERUN_TASK
+    + """
+before = tk.Experiment.load("run")
+waiting = sorted(item.fields["n"] for item in before if item.status not in ("ok", "error"))
+waiting = waiting if before.missing or any(item.earlier for item in before) else "nothing began"
+experiment = getattr(tk, os.environ["DOOR"])("run", task=uneven, metrics=[right], data=ITEMS)
+print(waiting)
+print([(item.status.value, item.output, [call.error for call in item.earlier if call.error]) for item in experiment])
+again = tk.Experiment.load("run")
+print(again.complete, [item.status.value for item in again] == [item.status.value for item in experiment])
+"""
+)
+
+
+@pytest.mark.slow
+def test_after_kill_9_a_second_rerun_does_exactly_the_rest_of_the_first(tmp_path: Path) -> None:
+    chance = random.Random(7)
+    failing = [n for n in range(ITEMS) if n % 3 != 2]
+    caught = 0
+    for round_ in range(max(4, KILLS // 4)):
+        place = tmp_path / f"{round_}"
+        place.mkdir()
+        run = programs.start(RERUN, place)
+        programs.ready(run)
+        until = time.monotonic() + 30
+        goal = chance.randrange(1, len(failing))
+        while sum(accounts(place)[1].values()) < goal and run.poll() is None:
+            assert time.monotonic() < until
+            time.sleep(chance.random() * 0.002)
+        programs.kill(run)
+        begun, _ = accounts(place)
+        # A resume knows as well what is to be called again.
+        finished = programs.run(REST, place, DOOR="resume" if round_ % 2 else "rerun_failures")
+        assert finished.code == 0, finished.err
+        waiting, results, after = finished.out.strip().split("\n")
+        assert waiting != "nothing began"
+        left = [int(n) for n in waiting.strip("[]").split(", ") if n]
+        begun_after, _ = accounts(place)
+        called = begun_after - begun
+        assert sorted(map(int, called)) == left, (round_, begun, begun_after)
+        assert set(called.values()) <= {1}
+        assert set(map(int, begun_after)) == set(failing), "all that had failed, and nothing else"
+        for n, (status, output, errors) in enumerate(eval(results)):
+            assert (status, output) == (("error", None) if n % 3 == 0 else ("ok", str(n)))
+            assert errors == ([] if n % 3 == 2 else [f"ValueError: {n} cannot be done"]), "the old outcome is not lost"
+        assert after == "True True"
+        caught += bool(left)
+    assert caught >= 2, "kills came in the middle"

@@ -23,12 +23,13 @@ from tracekeeper.cli.output import count, dollars, require_tracing, seconds
 from tracekeeper.cli.score import find_metrics
 from tracekeeper.evaluation import stored
 from tracekeeper.evaluation.datasets.dataset import Dataset
-from tracekeeper.evaluation.evaluate import evaluate, resume
+from tracekeeper.evaluation.evaluate import evaluate
 from tracekeeper.evaluation.experiment import Experiment
 from tracekeeper.evaluation.gates import USAGE, Decision, decide
 from tracekeeper.evaluation.item import Item
 from tracekeeper.evaluation.plan import make_plan
 from tracekeeper.evaluation.results import Results
+from tracekeeper.evaluation.resuming import FAILED, OUTCOMES, rerun_failures, resume
 from tracekeeper.judging import Metric
 from tracekeeper.reading import flush
 from tracekeeper.reading.receipts import receipt_text
@@ -39,11 +40,14 @@ tracekeeper evaluate my_app:answer --dataset questions.jsonl --metric OverlapGro
 tracekeeper evaluate my_app:answer --dataset questions.jsonl --metric exact_match --metric my_app.metrics:cites \\
     --fail-under exact_match=80% --baseline main --max-regression 0.02 --junit results.xml --html results.html
 tracekeeper evaluate my_app:answer --dataset questions.jsonl --metric exact_match --resume 0123456789abcdef
+tracekeeper evaluate my_app:answer --dataset questions.jsonl --metric exact_match --rerun-failures main
 """
 
 INTERRUPTED = 130
 _RUN = ("name", "version", "concurrency", "timeout", "retries", "repeats", "max_failures", "budget", "sample", "seed")
 """Options of a fresh run: an experiment that is resumed has its own."""
+_GOES_ON = ("resume", "rerun_failures")
+"""Options that name an experiment to go on with."""
 
 
 def whole(text: str) -> int:
@@ -64,6 +68,15 @@ def some(text: str) -> float:
     return number
 
 
+def outcomes(text: str) -> list[str]:
+    """Outcomes of calls, with commas between."""
+    found = [word.strip() for word in text.split(",") if word.strip()]
+    wrong = [word for word in found if word not in OUTCOMES]
+    if wrong or not found:
+        raise argparse.ArgumentTypeError(f"{(wrong or [text])[0]!r}: expected some of {', '.join(OUTCOMES)}")
+    return found
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("task", metavar="TASK", help="module:name of a function, coroutine function or app")
@@ -82,6 +95,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", metavar="N", type=int, help="of the sample (default: 0)")
     add("--budget", metavar="USD", type=dollars, help="nothing more begins once reported costs add up to it")
     add("--resume", metavar="ID", help="do the rest of this experiment (id or name), with the same items and metrics")
+    add("--rerun-failures", metavar="ID", help="call again what failed in this experiment, and keep all else as it is")
+    those = f"which calls that is: some of {', '.join(OUTCOMES)}, with commas between (default: {','.join(FAILED)})"
+    add("--outcomes", metavar="LIST", type=outcomes, help=those)
     add = parser.add_argument_group("whether a build may pass").add_argument
     add("--fail-under", metavar="NAME=N", action="append", default=[], help="the worst mean that passes (repeatable)")
     add("--baseline", metavar="RUN", help="an experiment's name or id, or a file that --json wrote")
@@ -155,10 +171,14 @@ def looked_at(parsed: argparse.Namespace) -> Asked:
     ConfigurationError, MetricError, DatasetError, ExperimentError
         What is wrong, in one sentence. Nothing was called.
     """
-    if parsed.resume is not None:
-        for name in _RUN:
-            if getattr(parsed, name) is not None:
-                raise ConfigurationError(f"--{name.replace('_', '-')} is for a new run; --resume goes on as it began")
+    going_on = [name for name in _GOES_ON if getattr(parsed, name) is not None]
+    if len(going_on) > 1:
+        raise ConfigurationError("--resume does the rest, --rerun-failures calls again what failed: give one of them")
+    if parsed.outcomes is not None and parsed.rerun_failures is None:
+        raise ConfigurationError("--outcomes says what --rerun-failures calls again; name the experiment by that")
+    for name in _RUN if going_on else ():
+        if getattr(parsed, name) is not None:
+            raise ConfigurationError(f"{_option(name)} is for a new run; {_option(going_on[0])} goes on as it began")
     files = {}
     for kind in ("junit", "html", "json", "markdown"):
         place = place_for(f"--{kind}", getattr(parsed, kind))
@@ -173,8 +193,8 @@ def looked_at(parsed: argparse.Namespace) -> Asked:
     worse = limits_of("--max-regression", parsed.max_regression, names, alone=True)
     limit = worse.get("", worse or None)
     max_failures = parsed.max_failures
-    if parsed.resume is not None:
-        max_failures = stored.defined(parsed.resume).data["options"]["max_failures"]
+    for name in going_on:
+        max_failures = stored.defined(getattr(parsed, name)).data["options"]["max_failures"]
     return Asked(
         task=task,
         data=data,
@@ -190,17 +210,14 @@ def looked_at(parsed: argparse.Namespace) -> Asked:
 
 def _evaluated(parsed: argparse.Namespace, asked: Asked) -> Experiment:
     progress = not parsed.no_progress
+    given: Any = {"metrics": asked.metrics, "mapping": asked.mapping, "progress": progress}
     if parsed.resume is not None:
-        return resume(
-            parsed.resume,
-            task=asked.task,
-            metrics=asked.metrics,
-            data=asked.data,
-            mapping=asked.mapping,
-            progress=progress,
-        )
-    given: Any = {name: getattr(parsed, name) for name in _RUN if getattr(parsed, name) is not None}
-    return evaluate(asked.data, asked.task, metrics=asked.metrics, mapping=asked.mapping, progress=progress, **given)
+        return resume(parsed.resume, task=asked.task, data=asked.data, **given)
+    if parsed.rerun_failures is not None:
+        which = parsed.outcomes or FAILED
+        return rerun_failures(parsed.rerun_failures, task=asked.task, data=asked.data, outcomes=which, **given)
+    given |= {name: getattr(parsed, name) for name in _RUN if getattr(parsed, name) is not None}
+    return evaluate(asked.data, asked.task, **given)
 
 
 def _write(experiment: Experiment, asked: Asked) -> None:
@@ -242,7 +259,7 @@ def rest_of(words: list[str], experiment: str) -> str:
     >>> rest_of(["evaluate", "my_app:task", "--dataset", "a b.jsonl", "--retries", "2", "--sample=5"], "0123")
     "tracekeeper evaluate my_app:task --dataset 'a b.jsonl' --resume 0123"
     """
-    dropped = {f"--{name.replace('_', '-')}" for name in (*_RUN, "resume")}
+    dropped = {_option(name) for name in (*_RUN, *_GOES_ON, "outcomes")}
     kept: list[str] = []
     skip = False
     for word in words:
@@ -253,3 +270,7 @@ def rest_of(words: list[str], experiment: str) -> str:
         else:
             kept.append(word)
     return shlex.join(["tracekeeper", *kept, "--resume", experiment])
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

@@ -1,7 +1,8 @@
-"""``tk.evaluate``, ``tk.aevaluate`` and ``tk.resume``: call a task with every item, and have every call judged.
+"""``tk.evaluate`` and ``tk.aevaluate``: call a task with every item, and have every call judged.
 
-All three make a plan, which says what is wrong, then a run, which goes on whatever goes wrong, then an experiment,
-which has a state for everything. What happens is in the journal when it happens; the experiment is only a look at it.
+Both (and those of ``resuming``) make a plan, which says what is wrong, then a run, which goes on whatever goes wrong,
+then an experiment, which has a state for everything. What happens is in the journal when it happens; the experiment is
+only a look at it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, Unpack
 
@@ -17,29 +18,24 @@ import msgspec
 
 from tracekeeper.configuration import settings
 from tracekeeper.evaluation import stored
-from tracekeeper.evaluation.datasets.dataset import Dataset
 from tracekeeper.evaluation.executors.executor import Executor
 from tracekeeper.evaluation.executors.local import LocalExecutor
 from tracekeeper.evaluation.experiment import Experiment
 from tracekeeper.evaluation.facts import metric_facts
 from tracekeeper.evaluation.item import Item
 from tracekeeper.evaluation.options import KEPT, EvaluateOptions, checked, signature_of
-from tracekeeper.evaluation.plan import GivenMetric, Plan, make_plan
+from tracekeeper.evaluation.plan import Plan, make_plan
 from tracekeeper.evaluation.result import ItemResult
 from tracekeeper.evaluation.running.progress import RunProgress
 from tracekeeper.evaluation.running.run import Run
-from tracekeeper.evaluation.running.task_app import PREFIX, TaskApp, json_of
-from tracekeeper.evaluation.stored import Defined
+from tracekeeper.evaluation.running.task_app import Before, TaskApp
+from tracekeeper.evaluation.stored import Defined, Key, whole_frame
 from tracekeeper.evaluation.whole import run_metrics, scores_of_run
-from tracekeeper.journal.frames import Definition, ItemFrame
+from tracekeeper.journal.frames import Definition
 from tracekeeper.judging import Metric
-from tracekeeper.reading.rescoring import rescore
 from tracekeeper.scoring.record import Record
 from tracekeeper.tracing import ids, runtime
-from tracekeeper.types import ExperimentError, ItemStatus, ScoreStatus
-
-LOST = "its process ended"
-"""How the reason of a score begins that was lost with the process that was to compute it."""
+from tracekeeper.types import ItemStatus
 
 
 def evaluate(data: Any, task: Callable[..., Any], **options: Unpack[EvaluateOptions]) -> Experiment:
@@ -129,52 +125,11 @@ async def aevaluate(data: Any, task: Callable[..., Any], **options: Unpack[Evalu
     return await begun.adone()
 
 
-def resume(
-    experiment: str | Experiment,
-    *,
-    task: Callable[..., Any],
-    metrics: Iterable[GivenMetric] = (),
-    data: Any = None,
-    mapping: Mapping[str, str] | None = None,
-    progress: bool = False,
-) -> Experiment:
-    """Do the rest of an experiment that was interrupted, by an exception, Ctrl-C or the death of its process.
-
-    Calls that have ended (``ok``, ``error``, ``timed_out``) are not made again; what had begun and not ended, and what
-    had not begun, is. Scores that were lost with the process are computed. Twice does no more than once.
-
-    Parameters
-    ----------
-    experiment:
-        Its id, its name (the newest of that name), or an ``Experiment``.
-    task, metrics, mapping:
-        As for ``evaluate``: functions are not stored.
-    data:
-        The items again, unless they were a stored ``tk.Dataset``. There may be more of them than there were.
-    progress:
-        Show on stderr how far it is.
-
-    Raises
-    ------
-    ExperimentError
-        There is no such experiment, or it had other items or metrics. Nothing was called.
-
-    Example
-    -------
-    >>> items = [{"text": "hello"}, {"text": "world"}]
-    >>> first = evaluate(items, lambda text: text.upper(), name="doc-resume")
-    >>> [item.output for item in resume(first.id, task=lambda text: 1 / 0, data=items)]
-    ['HELLO', 'WORLD']
-    """
-    wanted = experiment.id if isinstance(experiment, Experiment) else experiment
-    return _resumed(wanted, task, metrics, data, mapping or {}, progress)
-
-
 evaluate.__signature__ = signature_of(evaluate)  # type: ignore[attr-defined]
 aevaluate.__signature__ = signature_of(aevaluate)  # type: ignore[attr-defined]
 
 
-class _Begun(NamedTuple):
+class Begun(NamedTuple):
     """A run that is to go on, and what its experiment is made of."""
 
     defined: Defined
@@ -186,6 +141,8 @@ class _Begun(NamedTuple):
     whole: tuple[Metric, ...]
     since: float
     """``time.monotonic()``."""
+    again: Mapping[Key, int] = {}
+    """What the re-run was to call that this is, or the rest of."""
 
     def done(self) -> Experiment:
         """Go through with it."""
@@ -208,8 +165,9 @@ class _Begun(NamedTuple):
         seconds = time.monotonic() - self.since
         whole = {"seconds": round(seconds, 6), "scores": msgspec.to_builtins(scores)}
         status = ItemStatus.OK if not missing else ItemStatus.CANCELLED
-        now = time.time_ns()
-        runtime.keeper().write(ItemFrame(self.defined.id, stored.WHOLE, 0, status.value, now, data=json_of(whole)))
+        ended = {(one.item_id, one.repeat) for one in results if stored.ended(one)}
+        again = {key: at for key, at in self.again.items() if key not in ended}
+        runtime.keeper().write(whole_frame(self.defined.id, status, whole, again))
         notes = self.run.notes
         facts = self.defined.facts(missing=missing, seconds=seconds, note="; ".join(notes) or None)
         return Experiment(results, facts, metrics=self.metrics, scores=scores, notes=notes)
@@ -227,7 +185,7 @@ class _Begun(NamedTuple):
             raise
 
 
-def _begun(data: Any, task: Callable[..., Any], given: Mapping[str, Any]) -> _Begun:
+def _begun(data: Any, task: Callable[..., Any], given: Mapping[str, Any]) -> Begun:
     options = checked(given)
     whole = run_metrics(options["experiment_metrics"])
     plan = make_plan(
@@ -245,8 +203,8 @@ def _begun(data: Any, task: Callable[..., Any], given: Mapping[str, Any]) -> _Be
     work = [
         (item, repeat, place * repeats + repeat) for place, item in enumerate(plan.items) for repeat in range(repeats)
     ]
-    run = _run(defined, plan, work, options)
-    return _Begun(defined, run, len(work), {}, plan.metrics, whole, time.monotonic())
+    run = run_of(defined, plan, work, options)
+    return Begun(defined, run, len(work), {}, plan.metrics, whole, time.monotonic())
 
 
 def _define(plan: Plan, options: Mapping[str, Any]) -> Defined:
@@ -269,7 +227,14 @@ def _define(plan: Plan, options: Mapping[str, Any]) -> Defined:
     return made
 
 
-def _run(defined: Defined, plan: Plan, work: Sequence[tuple[Item, int, int]], options: Mapping[str, Any]) -> Run:
+def run_of(
+    defined: Defined,
+    plan: Plan,
+    work: Sequence[tuple[Item, int, int]],
+    options: Mapping[str, Any],
+    before: Mapping[int, Before] | None = None,
+) -> Run:
+    """A run that has not begun. ``before``: by place, what is known of items that were called before."""
     settled: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
     task = plan.task
     app = TaskApp(task.target, name=task.name, version=task.version, metrics=plan.metrics, settled=settled)
@@ -289,99 +254,5 @@ def _run(defined: Defined, plan: Plan, work: Sequence[tuple[Item, int, int]], op
         budget=options["budget"],
         progress=progress,
         on_result=options["on_result"],
+        before=before,
     )
-
-
-def _resumed(
-    wanted: str,
-    task: Callable[..., Any],
-    metrics: Iterable[GivenMetric],
-    data: Any,
-    mapping: Mapping[str, str],
-    progress: bool,
-) -> Experiment:
-    found = stored.found(wanted)
-    defined = found.defined
-    plan = make_plan(_data_of(defined, data), task, metrics, version=defined.data["task_version"], mapping=mapping)
-    items = _same_items(defined, found.results, plan)
-    _same_metrics(defined, plan)
-    ended = {(one.item_id, one.repeat): one for one in found.results if stored.ended(one)}
-    repeats = defined.repeats
-    before: dict[int, ItemResult] = {}
-    work = []
-    for place, item in enumerate(items):
-        for repeat in range(repeats):
-            known = ended.get((item.id, repeat))
-            if known is None:
-                work.append((item, repeat, place * repeats + repeat))
-            else:
-                before[place * repeats + repeat] = known
-    options = {**checked({}), **defined.data["options"], "progress": progress}
-    run = _run(defined, plan, work, options)
-    begun = _Begun(defined, run, len(items) * repeats, before, plan.metrics, (), time.monotonic())
-    experiment = begun.done() if work else begun.experiment()
-    if any(_lost(one, plan) for one in before.values()):
-        rescore(f'tag = "{PREFIX}{defined.id}"', list(plan.metrics))
-        return Experiment.load(defined.id)
-    return experiment
-
-
-def _lost(result: ItemResult, plan: Plan) -> bool:
-    """Whether a score of an item that had ended went with its process."""
-    if result.status is not ItemStatus.OK:
-        return False
-    for name in (name for one in plan.metrics for name in one.names):
-        score = result.scores.get(name)
-        if score is None or not score.final or score.status is ScoreStatus.CANCELLED:
-            return True
-        if score.status is ScoreStatus.FAILED and (score.reason or "").startswith(LOST):
-            return True
-    return False
-
-
-def _data_of(defined: Defined, data: Any) -> Any:
-    if data is not None:
-        return data
-    name = defined.data["dataset"]
-    if name:
-        had = Dataset(name, version=defined.data["dataset_version"])
-        now = Dataset(name)
-        if defined.data["chosen"] or now.version == had.version:
-            return had
-        known = set(had.ids())
-        return [*had, *(item for item in now if item.id not in known)]  # what it has got since
-    raise ExperimentError(
-        f"experiment {defined.name!r} ({defined.id}) was run over a list that is not stored: "
-        "give its items again, as data="
-    )
-
-
-def _same_items(defined: Defined, results: Sequence[ItemResult], plan: Plan) -> Sequence[Item]:
-    """The items of a resume: those that the experiment had, and what the dataset has got since.
-
-    Raises
-    ------
-    ExperimentError
-        An item that it had is not there.
-    """
-    there = {item.id for item in plan.items}
-    had = dict.fromkeys([*defined.ids, *(one.item_id for one in results)])
-    lacking = [item for item in had if item not in there]
-    if lacking:
-        raise ExperimentError(
-            f"experiment {defined.name!r} ({defined.id}) had {len(had):,} items, and {len(lacking):,} of them are not "
-            f"among these (the first is {lacking[0]!r}): it was run over another dataset"
-        )
-    return [item for item in plan.items if item.id in had] if defined.data["chosen"] else plan.items
-
-
-def _same_metrics(defined: Defined, plan: Plan) -> None:
-    given, had = set(metric_facts(plan.metrics)), set(defined.metrics)
-    if given != had:
-        lacking, more = sorted(had - given), sorted(given - had)
-        said = [f"lacks {', '.join(lacking)}"] if lacking else []
-        said += [f"has {', '.join(more)} besides"] if more else []
-        raise ExperimentError(
-            f"experiment {defined.name!r} ({defined.id}) had other metrics: this {' and '.join(said)}; "
-            "judge what there is by other metrics with Experiment.rescore"
-        )

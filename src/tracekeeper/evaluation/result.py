@@ -10,6 +10,27 @@ import msgspec
 from tracekeeper.types import ItemStatus, Score
 
 
+class EarlierCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A call with an item whose place another one has taken: the item was called again, in the same experiment.
+
+    Attributes
+    ----------
+    status, error, reason, seconds, attempts, cost:
+        As of an ``ItemResult``; ``cancelled`` when it never came to its end.
+    trace_id, span_id:
+        Key of its record, which stays in the store with its scores; ``""`` when there is none.
+    """
+
+    status: ItemStatus
+    error: str | None = None
+    reason: str | None = None
+    seconds: float | None = None
+    attempts: int = 0
+    cost: float | None = None
+    trace_id: str = ""
+    span_id: str = ""
+
+
 class ItemResult(msgspec.Struct, kw_only=True):
     """One call of the task with one item.
 
@@ -35,6 +56,8 @@ class ItemResult(msgspec.Struct, kw_only=True):
         Key of its record (lower-case hex), ``""`` when there is none.
     scores:
         By name; each has a status.
+    earlier:
+        Calls with this item that came before this one and were made again, the first one first.
 
     Example
     -------
@@ -60,8 +83,23 @@ class ItemResult(msgspec.Struct, kw_only=True):
     trace_id: str = ""
     span_id: str = ""
     scores: dict[str, Score] = {}
+    earlier: tuple[EarlierCall, ...] = ()
 
     @property
     def ok(self) -> bool:
         """Whether the task returned."""
         return self.status is ItemStatus.OK
+
+    def as_earlier(self) -> EarlierCall:
+        """What is kept of it when the item is called again."""
+        ended = self.status not in (ItemStatus.PENDING, ItemStatus.RUNNING)
+        return EarlierCall(
+            status=self.status if ended else ItemStatus.CANCELLED,
+            error=self.error,
+            reason=self.reason,
+            seconds=self.seconds,
+            attempts=self.attempts,
+            cost=self.cost,
+            trace_id=self.trace_id,
+            span_id=self.span_id,
+        )

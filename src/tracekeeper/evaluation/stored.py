@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 import orjson
 
 from tracekeeper.evaluation.facts import MetricFacts, RunFacts
-from tracekeeper.evaluation.result import ItemResult
+from tracekeeper.evaluation.result import EarlierCall, ItemResult
 from tracekeeper.evaluation.running.run import FINAL
+from tracekeeper.evaluation.running.task_app import Before, json_with
+from tracekeeper.journal.frames import ItemFrame
 from tracekeeper.scoring import stored as stored_records
 from tracekeeper.scoring.stored import StoredRecord
 from tracekeeper.tracing import capture, runtime
@@ -23,6 +26,8 @@ AT_A_TIME = 500
 WHOLE = ""
 """Instead of an item's id: what belongs to the run as a whole."""
 T = TypeVar("T")
+Key: TypeAlias = tuple[str, int]
+"""Of a call: item and repeat."""
 
 
 class Defined(NamedTuple):
@@ -75,6 +80,20 @@ class Found(NamedTuple):
     seconds: float | None
     scores: dict[str, Score]
     """Of the run as a whole."""
+    at: dict[Key, int]
+    """When each call was heard of last, in nanoseconds."""
+    again: dict[Key, int]
+    """What was to be called again when a re-run began that has not done all of it: each with its ``at`` of then."""
+
+    def before(self, result: ItemResult) -> Before:
+        """What is known of an item that is about to be called, given its present result."""
+        return Before(_calls(result), self.at.get(key_of(result), 0))
+
+    def again_with(self, wanted: Callable[[ItemResult], bool]) -> Found:
+        """The same when what is wanted is to be called again."""
+        again = {key: self.at.get(key, 0) for one in self.results if wanted(one) for key in (key_of(one),)}
+        results = [_put_aside(one) if key_of(one) in again else one for one in self.results]
+        return self._replace(results=results, again=again)
 
 
 def defined(wanted: str) -> Defined:
@@ -106,6 +125,8 @@ def found(wanted: str) -> Found:
     store = runtime.keeper().store()
     rows = {(row.item, row.repeat): row for row in store.experiment_items(what.id)}
     whole = rows.pop((WHOLE, 0), None)
+    summed = {} if whole is None or whole.data is None else orjson.loads(whole.data)
+    again = {(item, repeat): at for item, repeat, at in summed.get("again", ())}
     ids = dict.fromkeys(what.ids)
     ids.update(dict.fromkeys(item for item, _ in rows))  # what a resume found in a dataset that had grown
     wanted_rows = [(item, repeat, rows.get((item, repeat))) for item in ids for repeat in range(what.repeats)]
@@ -115,10 +136,17 @@ def found(wanted: str) -> Found:
         records, scores = _records(keys), _scores(keys)
         for item, repeat, row in some:
             key = ("", "") if row is None else (row.trace_id, row.span_id)
-            results.append(_result(item, repeat, row, records.get(key), scores.get(key, {})))
-    summed = {} if whole is None or whole.data is None else orjson.loads(whole.data)
+            result = _result(item, repeat, row, records.get(key), scores.get(key, {}))
+            waits = row is not None and again.get((item, repeat)) == row.at
+            results.append(_put_aside(result) if waits else result)
     of_run = msgspec.convert(summed.get("scores", {}), dict[str, Score])
-    return Found(what, results, summed.get("seconds"), of_run)
+    return Found(what, results, summed.get("seconds"), of_run, {key: row.at for key, row in rows.items()}, again)
+
+
+def whole_frame(id: str, status: ItemStatus, data: Mapping[str, Any], again: Mapping[Key, int]) -> ItemFrame:
+    """What the journal is told of a run as a whole. ``again``: what is to be called again, of a re-run."""
+    listed = [(item, repeat, at) for (item, repeat), at in again.items()]
+    return ItemFrame(id, WHOLE, 0, status.value, time.time_ns(), data=json_with(data, "again", listed))
 
 
 def chunks(things: Sequence[T], size: int) -> Iterator[Sequence[T]]:
@@ -169,13 +197,40 @@ def _result(item: str, repeat: int, row: Any, record: StoredRecord | None, score
         trace_id=row.trace_id,
         span_id=row.span_id,
         scores=scores,
+        earlier=msgspec.convert(kept.get("earlier", ()), tuple[EarlierCall, ...]),
     )
+
+
+def _put_aside(result: ItemResult) -> ItemResult:
+    """A call that is to be made again, and was not yet."""
+    return ItemResult(
+        item_id=result.item_id,
+        repeat=result.repeat,
+        status=ItemStatus.PENDING,
+        fields=result.fields,
+        expected=result.expected,
+        tags=result.tags,
+        split=result.split,
+        reason="it is to be called again",
+        earlier=_calls(result),
+    )
+
+
+def _calls(result: ItemResult) -> tuple[EarlierCall, ...]:
+    """Those with an item that have begun, if it is called again: this one too."""
+    begun = result.status is not ItemStatus.PENDING or result.trace_id
+    return (*result.earlier, result.as_earlier()) if begun else result.earlier
 
 
 def _output(status: ItemStatus, record: StoredRecord | None) -> Any:
     if status is not ItemStatus.OK or record is None or record.output is None:
         return None
     return capture.decode(record.output)
+
+
+def key_of(result: ItemResult) -> Key:
+    """Which call it is."""
+    return result.item_id, result.repeat
 
 
 def ended(result: ItemResult) -> bool:

@@ -130,6 +130,17 @@ def test_a_metric_may_have_a_limit_of_its_own(run: Run, app: Any) -> None:
         (("--baseline", "mian"), "there is no experiment 'mian'"),
         (("--resume", "mian"), "there is no experiment 'mian'"),
         (("--resume", "main", "--repeats", "2"), "--repeats is for a new run"),
+        (("--rerun-failures", "mian"), "there is no experiment 'mian'"),
+        (
+            ("--rerun-failures", "main", "--sample", "2"),
+            "--sample is for a new run; --rerun-failures goes on",
+        ),
+        (("--rerun-failures", "main", "--resume", "main"), "give one of them"),
+        (
+            ("--rerun-failures", "main", "--outcomes", "failed"),
+            "'failed': expected some of error, timed_out",
+        ),
+        (("--outcomes", "error"), "--outcomes says what --rerun-failures calls again"),
         (("--map", "reference"), "expected NAME=VALUE"),
         (("--map", "reference=gold"), "no metric has an argument 'reference'"),
         (("--junit", "."), "expected a file to write, this is a folder"),
@@ -242,6 +253,27 @@ def test_after_ctrl_c_the_line_it_prints_does_the_rest(tmp_path: Path) -> None:
     assert (rest.returncode, "6 ok" in rest.stdout) == (0, True)
     after = (tmp_path / "calls.txt").read_text().split()[len(before) :]
     assert sorted(after) == ["3", "4", "5"]
+
+
+def test_what_failed_is_called_again_and_the_gates_look_at_all_of_it(
+    run: Run, app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = app.answer
+
+    def flaky(question: str) -> str:
+        if question in ("item 3", "item 5"):
+            raise ConnectionError(question)
+        return str(original(question))
+
+    monkeypatch.setattr(app, "answer", flaky)
+    assert evaluate(run, "--metric", "exact_match", "--name", "main").code == 3
+    monkeypatch.setattr(app, "answer", original)
+    app.calls.clear()
+    nothing = evaluate(run, "--metric", "exact_match", "--rerun-failures", "main", "--outcomes", "timed_out")
+    assert (nothing.code, app.calls) == (3, [])
+    found = evaluate(run, "--metric", "exact_match", "--rerun-failures", "main", "--fail-under", "exact_match=1")
+    assert (found.code, sorted(app.calls)) == (0, ["item 3", "item 5"])
+    assert "passed: all 40 calls have ended" in found.out
 
 
 def test_a_stored_dataset_is_evaluated_by_its_name(app: Any, run: Run) -> None:

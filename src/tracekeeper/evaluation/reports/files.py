@@ -98,6 +98,7 @@ def summary_document(results: Results) -> dict[str, Any]:
 def item_document(result: ItemResult, names: Sequence[str]) -> dict[str, Any]:
     """One call as plain data, with a score for every metric of the run."""
     fields = {field: getattr(result, field) for field in ItemResult.__struct_fields__ if field != "scores"}
+    fields["earlier"] = msgspec.to_builtins(result.earlier)
     scores = {}
     for name in names:
         score = score_of(result, name)

@@ -12,7 +12,7 @@ import logging
 import math
 import queue
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tracekeeper.concurrency import Outcome
@@ -24,7 +24,7 @@ from tracekeeper.evaluation.executors.executor import Executor
 from tracekeeper.evaluation.item import Item
 from tracekeeper.evaluation.result import ItemResult
 from tracekeeper.evaluation.running.progress import RunProgress
-from tracekeeper.evaluation.running.task_app import Attempt, Call, TaskApp
+from tracekeeper.evaluation.running.task_app import FIRST, Attempt, Before, Call, TaskApp
 from tracekeeper.judging.binding import Parameters, parameters_of
 from tracekeeper.judging.tasks import bind_task
 from tracekeeper.scoring.record import Record
@@ -64,6 +64,8 @@ class Run:
         Calls that may fail (raise or time out) before nothing more begins; ``None``: any number.
     budget:
         US dollars that reported costs may add up to before nothing more begins; ``None``: any.
+    before:
+        By place: what is known of items that were called before.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Run:
         budget: float | None = None,
         progress: RunProgress | None = None,
         on_result: OnResult | None = None,
+        before: Mapping[int, Before] | None = None,
     ) -> None:
         self.results: dict[int, ItemResult] = {}
         """By place. Complete when the run is over: also what never began is here."""
@@ -92,6 +95,7 @@ class Run:
         self._budget = budget
         self._progress = progress
         self._on_result = on_result
+        self._before = before or {}
         self._keeper = runtime.keeper()
         self._calls: dict[int, Call] = {}
         """Begun, by index into ``work``."""
@@ -138,17 +142,19 @@ class Run:
         wanted = parameters_of(call)
         asynchronous = is_async(self._app.target)
         for index, (item, repeat, place) in enumerate(self._work):
-            one = self._calls[index] = Call(self._experiment, item, repeat, place)
+            one = self._calls[index] = self._call(item, repeat, place)
             attempt = _async_attempt if asynchronous else _attempt
             yield MapCall(_Bound(attempt, one, call, wanted), name, asynchronous)
+
+    def _call(self, item: Item, repeat: int, place: int) -> Call:
+        return Call(self._experiment, item, repeat, place, self._before.get(place, FIRST))
 
     def _outcome(self, outcome: Outcome[Any]) -> None:
         """A call has ended, or will not begin."""
         assert outcome.index is not None
         call = self._calls.pop(outcome.index, None)
         if call is None:  # never taken: there was no room before the run was stopped
-            item, repeat, place = self._work[outcome.index]
-            call = Call(self._experiment, item, repeat, place)
+            call = self._call(*self._work[outcome.index])
         status = _STATUS[outcome.status]
         if status in FINAL:
             self._keeper.write(call.frame(status, outcome.reason, _kept(call, outcome)))
@@ -284,6 +290,7 @@ class Run:
             trace_id="" if call.record is None else call.record.trace_id,
             span_id="" if call.record is None else call.record.span_id,
             scores=record.scores if record is not None else self._without(outcome),
+            earlier=call.before.calls,
         )
         call.attempt = None  # each has the other: only the collector would find them
         self.results[call.position] = result
@@ -299,17 +306,19 @@ class Run:
 
     def unknown(self, place: int) -> ItemResult:
         """Of a call whose outcome was lost on its way: a mistake of an executor or of ours, which the log names."""
-        item, repeat, _ = next(one for one in self._work if one[2] == place)
+        call = self._call(*next(one for one in self._work if one[2] == place))
+        item = call.item
         reason = "its outcome is not known: see the log"
         return ItemResult(
             item_id=item.id,
-            repeat=repeat,
+            repeat=call.repeat,
             status=ItemStatus.PENDING,
             fields=item.fields,
             expected=item.expected,
             tags=item.tags,
             split=item.split,
             reason=reason,
+            earlier=call.before.calls,
         )
 
     def _without(self, outcome: Outcome[Any]) -> dict[str, Score]:
@@ -379,12 +388,9 @@ def _tokens(usage: UsageTotal | None) -> tuple[int, int] | None:
 
 def _kept(call: Call, outcome: Outcome[Any]) -> dict[str, Any]:
     """What the store keeps of an item besides its record."""
-    item = call.item
     usage = None if call.attempt is None else call.attempt.usage
     known = {
-        "fields": dict(item.fields),
-        "tags": list(item.tags),
-        "split": item.split,
+        **call.known(),
         "error": None if outcome.error is None else failures.text_of(outcome.error),
         "seconds": round(outcome.seconds, 6) if outcome.attempts else None,
         "attempts": outcome.attempts,

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
+
+import msgspec
 
 from tracekeeper.configuration import settings
 from tracekeeper.evaluation.item import Item
+from tracekeeper.evaluation.result import EarlierCall
 from tracekeeper.journal.frames import ItemFrame
 from tracekeeper.judging import Metric
 from tracekeeper.scoring.app import App
@@ -55,16 +58,29 @@ class TaskApp(App[..., Any]):
         self._tell(record)
 
 
+class Before(NamedTuple):
+    """What is known of an item whose call is not the first."""
+
+    calls: tuple[EarlierCall, ...] = ()
+    at: int = 0
+    """When the store heard of it last, in nanoseconds: what is said from now on is younger, whatever the clock says."""
+
+
+FIRST = Before()
+"""Of an item that was not called before."""
+
+
 class Call:
     """One call of the task with one item, and the latest attempt at it."""
 
-    __slots__ = ("attempt", "experiment", "item", "position", "repeat")
+    __slots__ = ("attempt", "before", "experiment", "item", "position", "repeat")
 
-    def __init__(self, experiment: str, item: Item, repeat: int, position: int) -> None:
+    def __init__(self, experiment: str, item: Item, repeat: int, position: int, before: Before = FIRST) -> None:
         self.experiment = experiment
         self.item = item
         self.repeat = repeat
         self.position = position
+        self.before = before
         self.attempt: Attempt | None = None
 
     @property
@@ -72,20 +88,28 @@ class Call:
         """The handle of its record, once that has begun."""
         return None if self.attempt is None else self.attempt.record
 
-    def frame(self, status: ItemStatus, reason: str | None = None, data: Any = None) -> ItemFrame:
-        """What the journal is told of it."""
+    def frame(self, status: ItemStatus, reason: str | None = None, data: Mapping[str, Any] | None = None) -> ItemFrame:
+        """What the journal is told of it. Earlier calls are named from the first word on, so that none is forgotten."""
         record = self.record
+        least = self.before.at + (1 if status is ItemStatus.RUNNING else 2)
+        if data is None and self.before.calls:
+            data = self.known()
         return ItemFrame(
             experiment=self.experiment,
             item=self.item.id,
             repeat=self.repeat,
             status=status.value,
-            at=time.time_ns(),
+            at=max(time.time_ns(), least),
             trace_id=b"" if record is None else record.trace,
             span_id=b"" if record is None else record.span,
             reason=reason,
-            data=None if data is None else json_of(data),
+            data=None if data is None else json_with(data, "earlier", self.before.calls),
         )
+
+    def known(self) -> dict[str, Any]:
+        """What the store keeps of the item beside its record."""
+        item = self.item
+        return {"fields": dict(item.fields), "tags": list(item.tags), "split": item.split}
 
 
 class Attempt:
@@ -127,6 +151,21 @@ class Attempt:
             )
         if state.keeper is not None and call.attempt is self:
             state.keeper.write(call.frame(ItemStatus.RUNNING))
+
+
+def json_with(data: Mapping[str, Any], name: str, more: Sequence[Any]) -> bytes:
+    """``json_of`` some data, and beside it, where there are any, things of our own: neither masked again nor cut.
+
+    >>> json_with({"seconds": 1.5}, "again", [("a", 0)]), json_with({}, "again", [1]), json_with({}, "again", [])
+    (b'{"again":[["a",0]],"seconds":1.5}', b'{"again":[1]}', b'{}')
+    """
+    text = json_of(data)
+    if not text.startswith(b"{"):  # a mask of the user's made something else of it
+        text = b"{}"
+    if not more:
+        return text
+    between = b"" if text == b"{}" else b","
+    return b"".join((b"{", msgspec.json.encode(name), b":", msgspec.json.encode(more), between, text[1:]))
 
 
 def json_of(data: Any) -> bytes:
