@@ -48,9 +48,9 @@ USAGE = {
     "diff": "datasets diff NAME [OLD [NEW]]",
 }
 OPTIONS = {
-    "show": ("version", "limit", "only_tag", "only_split", "sample", "seed"),
+    "show": ("version", "limit", "only_tag", "only_split", "filter", "sample", "seed"),
     "import": ("format", "id", "rename", "tag", "split", "update", "encoding", "records", "expected", "limit"),
-    "export": ("version", "format", "only_tag", "only_split", "sample", "seed"),
+    "export": ("version", "format", "only_tag", "only_split", "filter", "sample", "seed"),
 }
 VERSIONS_SHOWN = 10
 WIDE = 100
@@ -73,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     choosing.add_argument("--version", metavar="V", help="a version instead of the newest: its first digits")
     choosing.add_argument("--only-tag", metavar="T", action="append", help="items with this tag (repeatable: any)")
     choosing.add_argument("--only-split", metavar="S", help="items of this split")
+    choosing.add_argument("--filter", metavar="FILTER", help="items that match, e.g. 'input.topic = weather'")
     choosing.add_argument("--sample", metavar="N", help="so many items by chance, or a share below 1")
     choosing.add_argument("--seed", metavar="N", type=int, help="another sample (default: 0)")
     parser.add_argument("--format", metavar="F", choices=FORMATS, help=f"of the file: {', '.join(FORMATS)}")
@@ -193,7 +194,8 @@ def _say_left_out(left_out: LeftOut, noun: str) -> None:
 
 
 def _selected(parsed: argparse.Namespace, dataset: Dataset) -> View:
-    if parsed.only_tag is None and parsed.only_split is None and parsed.sample is None:
+    chosen = {"tags": parsed.only_tag, "split": parsed.only_split, "filter": parsed.filter}
+    if parsed.sample is None and all(value is None for value in chosen.values()):
         return dataset
     sample: int | float | None = None
     if parsed.sample is not None:
@@ -201,7 +203,7 @@ def _selected(parsed: argparse.Namespace, dataset: Dataset) -> View:
             sample = int(parsed.sample) if parsed.sample.isdecimal() else float(parsed.sample)
         except ValueError:
             raise ConfigurationError(f"--sample {parsed.sample}: expected a number") from None
-    return dataset.select(tags=parsed.only_tag, split=parsed.only_split, sample=sample, seed=parsed.seed or 0)
+    return dataset.select(**chosen, sample=sample, seed=parsed.seed or 0)
 
 
 def _export(parsed: argparse.Namespace, dataset: Dataset) -> None:

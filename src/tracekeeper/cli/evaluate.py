@@ -44,7 +44,19 @@ tracekeeper evaluate my_app:answer --dataset questions.jsonl --metric exact_matc
 """
 
 INTERRUPTED = 130
-_RUN = ("name", "version", "concurrency", "timeout", "retries", "repeats", "max_failures", "budget", "sample", "seed")
+_RUN = (
+    "name",
+    "version",
+    "concurrency",
+    "timeout",
+    "retries",
+    "repeats",
+    "max_failures",
+    "budget",
+    "filter",
+    "sample",
+    "seed",
+)
 """Options of a fresh run: an experiment that is resumed has its own."""
 _GOES_ON = ("resume", "rerun_failures")
 """Options that name an experiment to go on with."""
@@ -91,6 +103,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--timeout", metavar="SECONDS", type=seconds, help="of each attempt of a call (default: 60)")
     add("--retries", metavar="N", type=whole, help="of a call that raised or timed out (default: 0)")
     add("--repeats", metavar="N", type=count, help="calls of each item (default: 1)")
+    add("--filter", metavar="FILTER", help="the items that match, e.g. 'tag = hard and input.topic = weather'")
     add("--sample", metavar="N", type=some, help="so many items, or a share of them below 1 (default: all)")
     add("--seed", metavar="N", type=int, help="of the sample (default: 0)")
     add("--budget", metavar="USD", type=dollars, help="nothing more begins once reported costs add up to it")
@@ -188,7 +201,7 @@ def looked_at(parsed: argparse.Namespace) -> Asked:
     metrics = find_metrics(parsed.metric, parsed.param, None)
     mapping = pairs_of("--map", parsed.map)
     data = data_of(parsed.dataset)
-    plan = make_plan(data, task, metrics, mapping=mapping)
+    plan = make_plan(data, task, metrics, mapping=mapping, filter=parsed.filter)
     names = names_of(plan.metrics, list(zip(parsed.metric, metrics, strict=True)))
     worse = limits_of("--max-regression", parsed.max_regression, names, alone=True)
     limit = worse.get("", worse or None)

@@ -75,7 +75,8 @@ def evaluate(data: Any, task: Callable[..., Any], **options: Unpack[EvaluateOpti
     mapping:
         Where metrics find an argument: ``{"reference": "gold_answer"}``, ``{"answer": "output.text"}``.
     filter, sample, seed:
-        Which items: a function of an ``Item``; that many of them, or a share below 1, drawn by ``seed``.
+        Which items: a filter (``'tag = hard and input.topic = "weather"'``) or a function of an ``Item``; that many of
+        them, or a share below 1, drawn by ``seed``.
     experiment_metrics:
         Functions of all results that judge the run as a whole; their scores are ``experiment.scores``.
     executor:
@@ -87,7 +88,7 @@ def evaluate(data: Any, task: Callable[..., Any], **options: Unpack[EvaluateOpti
 
     Raises
     ------
-    ConfigurationError, DatasetError, MetricError
+    ConfigurationError, DatasetError, FilterError, MetricError
         Something cannot work: no items, ids that are not distinct, a coroutine instead of a function, an argument that
         nothing provides. Nothing was called.
     KeyboardInterrupt

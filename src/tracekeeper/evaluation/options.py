@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypedDict
 
 from tracekeeper.concurrency.maps import CONCURRENCY, TIMEOUT
+from tracekeeper.evaluation.datasets.filtering import ItemFilter
 from tracekeeper.evaluation.executors.executor import Executor
-from tracekeeper.evaluation.item import Item
 from tracekeeper.evaluation.plan import GivenMetric
 from tracekeeper.evaluation.result import ItemResult
 from tracekeeper.evaluation.whole import RunMetric
@@ -32,7 +32,7 @@ class EvaluateOptions(TypedDict, total=False):
     max_failures: int | None
     budget: float | None
     mapping: Mapping[str, str]
-    filter: Callable[[Item], Any] | None
+    filter: ItemFilter | None
     sample: float | None
     seed: int
     experiment_metrics: Iterable[RunMetric]

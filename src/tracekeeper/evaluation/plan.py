@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tracekeeper.concurrency.shapes import is_awaitable
 from tracekeeper.evaluation.datasets.dataset import Dataset
+from tracekeeper.evaluation.datasets.filtering import ItemFilter, item_filter
 from tracekeeper.evaluation.datasets.items import items_of
 from tracekeeper.evaluation.datasets.view import View
 from tracekeeper.evaluation.item import Item
@@ -19,7 +20,7 @@ from tracekeeper.judging.tasks import check_task
 from tracekeeper.metrics.resolving import resolve
 from tracekeeper.scoring.app import App
 from tracekeeper.tracing.opening import enabled
-from tracekeeper.types import ConfigurationError, MetricMode
+from tracekeeper.types import ConfigurationError, DatasetError, MetricMode
 
 GivenMetric = Metric | Callable[..., Any] | str
 LOOKED_AT = 1_000
@@ -55,7 +56,7 @@ def make_plan(
     *,
     version: str | None = None,
     mapping: Mapping[str, str] | None = None,
-    filter: Callable[[Item], Any] | None = None,
+    filter: ItemFilter | None = None,
     sample: float | None = None,
     seed: int = 0,
 ) -> Plan:
@@ -65,6 +66,8 @@ def make_plan(
     ------
     ConfigurationError
         No items, a task that is none, something out of range, tracing that is off.
+    FilterError
+        A filter that does not parse.
     MetricError
         A task or a metric with an argument that nothing provides.
     """
@@ -78,10 +81,7 @@ def make_plan(
     if isinstance(data, Dataset) and data.version:
         some = some or data.pinned
         data = data.pin()  # it may be changed meanwhile: these are the items of one version
-    found = list(items_of(data))
-    if not found:
-        raise ConfigurationError("there are no items to evaluate: the dataset is empty")
-    items = chosen(found, filter, sample, seed)
+    items = sampled(matching(items_of(data), filter), sample, seed)
     fields = dict.fromkeys(name for item in items[:LOOKED_AT] for name in item.fields)
     check_task(known.target, fields)
     judged = _metrics(known, metrics, mapping or {}, fields)
@@ -114,14 +114,24 @@ def checked_task(task: Any, version: str | None) -> Task:
     return Task(task, name_of(task), "1" if version is None else str(version), ())
 
 
-def chosen(items: list[Item], filter: Callable[[Item], Any] | None, sample: float | None, seed: int) -> list[Item]:
+def matching(items: Iterator[Item], filter: ItemFilter | None) -> list[Item]:
+    """The items that a filter takes; the others are let go as they come."""
+    try:
+        takes = None if filter is None else item_filter(filter)
+    except DatasetError as error:
+        raise ConfigurationError(str(error)) from error
+    first = next(items, None)
+    if first is None:
+        raise ConfigurationError("there are no items to evaluate: the dataset is empty")
+    found = [item for item in (first,) if takes is None or takes(item)]
+    found += items if takes is None else (item for item in items if takes(item))
+    if not found:
+        raise ConfigurationError("filter= leaves no item to evaluate")
+    return found
+
+
+def sampled(items: list[Item], sample: float | None, seed: int) -> list[Item]:
     """The items that are run."""
-    if filter is not None:
-        if not callable(filter):
-            raise ConfigurationError(f"filter={filter!r}: expected a function of an item, such as lambda item: …")
-        items = [item for item in items if filter(item)]
-        if not items:
-            raise ConfigurationError("filter= leaves no item to evaluate")
     if sample is None:
         return items
     if isinstance(sample, bool) or not isinstance(sample, int | float) or not sample > 0:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from typing import Any
 
 TERMS_VERSION = 1
 """Increased whenever ``terms`` or ``query_terms`` change: an index that was built with another version is rebuilt."""
@@ -68,6 +69,31 @@ def query_terms(text: str) -> list[str]:
     if runs and runs[-1][0] and len(runs[-1][1]) > 1:
         found.pop()
     return found
+
+
+def texts_within(value: Any, room: int) -> str:
+    """The texts and numbers in plain data, in order, without keys, a line each: at most ``room`` characters.
+
+    Example
+    -------
+    >>> texts_within({"question": "Where?", "options": [{"top_k": 3}, True]}, 100)
+    'Where?\\n3'
+    """
+    found: list[str] = []
+    stack = [value]
+    while stack and room > 0:
+        value = stack.pop()
+        if isinstance(value, dict):
+            stack.extend(reversed(value.values()))
+        elif isinstance(value, list):
+            stack.extend(reversed(value))
+        elif isinstance(value, str):
+            found.append(value[:room])
+            room -= len(value) + 1
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found.append(repr(value))
+            room -= len(found[-1]) + 1
+    return "\n".join(found)
 
 
 def _terms(runs: list[tuple[bool, str]]) -> list[str]:

@@ -255,6 +255,15 @@ def test_after_ctrl_c_the_line_it_prints_does_the_rest(tmp_path: Path) -> None:
     assert sorted(after) == ["3", "4", "5"]
 
 
+def test_a_filter_chooses_the_items(run: Run, app: Any) -> None:
+    assert evaluate(run, "--filter", 'input ~ "item 1" and id != q1').code == 0
+    assert len(app.calls) == 10
+    app.calls.clear()
+    wrong = evaluate(run, "--filter", "question = x")
+    assert (wrong.code, app.calls) == (2, [])
+    assert "write input.question" in wrong.err
+
+
 def test_what_failed_is_called_again_and_the_gates_look_at_all_of_it(
     run: Run, app: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import create_engine, select
 
 from tracekeeper.store import tables
-from tracekeeper.store.filter import fields, parse
+from tracekeeper.store.filter import ITEMS, fields, parse
 from tracekeeper.store.filter.compile import compile_filter
 from tracekeeper.store.filter.fields import Field
 from tracekeeper.store.filter.grammar import MAX_COMPARISONS, MAX_DEPTH
@@ -69,6 +69,17 @@ def test_every_field_is_in_the_table() -> None:
         named = {"word": "one of", "json": "captured value"}.get(field.type, field.type)
         assert kind.startswith(named)
         assert tuple(re.findall("`([a-z_]+)`", kind)) == field.words
+
+
+def test_every_field_of_an_item_is_in_the_table_of_the_page_of_datasets() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "datasets.md").read_text(encoding="utf-8")
+    page = page.partition("| field | type | what | example |")[2]
+    for name, field in ITEMS.by_name.items():
+        kind = {"json": "captured value"}.get(field.type, field.type)
+        [row] = re.findall(rf"^\| `{name}` \| (.*) \|$", page, re.MULTILINE)
+        assert row.startswith(kind)
+        assert row.endswith(f"`{field.example}`")
+        assert str(parse(field.example, ITEMS)).startswith(name)
 
 
 @pytest.mark.parametrize("field", fields(), ids=lambda field: field.name)

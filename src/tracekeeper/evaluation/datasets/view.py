@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from tracekeeper.evaluation.datasets.exports import Exports
+from tracekeeper.evaluation.datasets.filtering import ItemFilter, Takes, item_filter
 from tracekeeper.evaluation.datasets.forms import item_of_row, tags_of
 from tracekeeper.evaluation.datasets.items import Distinct
 from tracekeeper.evaluation.item import Item
@@ -98,6 +99,7 @@ class View(Distinct, Exports):
         tags: str | Iterable[str] | None = None,
         split: str | None = None,
         ids: Iterable[str] | None = None,
+        filter: ItemFilter | None = None,
         sample: int | float | None = None,
         seed: int = 0,
     ) -> Selection:
@@ -111,6 +113,9 @@ class View(Distinct, Exports):
             Those of this split; ``""``: those of none.
         ids:
             Those with these ids.
+        filter:
+            Those that match, in the filter language (``'input.topic = "weather" and expected is present'``; the fields
+            are ``id``, ``tag``, ``split``, ``input`` and ``expected``), or a function of an ``Item``.
         sample:
             So many of what the others leave, or (below 1) such a share of it, by chance. With the same ``seed`` always
             the same ones, in whatever order they were inserted, and a larger sample contains every smaller one.
@@ -118,7 +123,9 @@ class View(Distinct, Exports):
         Raises
         ------
         DatasetError
-            An id that is not there; a sample that is no number above 0.
+            An id that is not there; a sample that is no number above 0; a filter that is neither text nor a function.
+        FilterError
+            The filter does not parse.
 
         Example
         -------
@@ -126,6 +133,8 @@ class View(Distinct, Exports):
         >>> dataset = tk.Dataset("doc-select").insert({"n": n, "tags": "odd" if n % 2 else "even"} for n in range(10))
         >>> [item.fields["n"] for item in dataset.select(tags="odd")]
         [1, 3, 5, 7, 9]
+        >>> [item.fields["n"] for item in dataset.select(filter="tag = even and input.n > 4")]
+        [6, 8]
         >>> len(dataset.select(sample=3, seed=1)), len(dataset.select(tags=["odd", "even"]))
         (3, 10)
         """
@@ -133,6 +142,8 @@ class View(Distinct, Exports):
             tags=None if tags is None else frozenset([tags] if isinstance(tags, str) else tags),
             split=split,
             ids=None if ids is None else tuple(dict.fromkeys([ids] if isinstance(ids, str) else ids)),
+            filter=filter,
+            takes_item=None if filter is None else item_filter(filter),
             sample=_checked_sample(sample),
             seed=seed,
         )
@@ -157,7 +168,7 @@ class View(Distinct, Exports):
     def _rows(self, at: At, ids: Collection[str] | None = None) -> Iterator[ItemRow]:
         return at.items(ids)
 
-    def _keys(self, at: At, ids: Collection[str] | None = None) -> Iterator[KeyRow]:
+    def _keys(self, at: At, ids: Collection[str] | None = None) -> Iterator[KeyRow | ItemRow]:
         return at.keys(ids)
 
 
@@ -167,11 +178,18 @@ class Wanted(NamedTuple):
     tags: frozenset[str] | None = None
     split: str | None = None
     ids: tuple[str, ...] | None = None
+    filter: ItemFilter | None = None
+    takes_item: Takes | None = None
+    """The same as a function."""
     sample: int | float | None = None
     seed: int = 0
 
-    def takes(self, row: ItemRow | KeyRow) -> bool:
+    def takes_row(self, row: ItemRow) -> bool:
         """Whether an item is among it, but for the sample."""
+        return self.takes_key(row) and (self.takes_item is None or bool(self.takes_item(item_of_row(row))))
+
+    def takes_key(self, row: ItemRow | KeyRow) -> bool:
+        """The same, as far as it can be told without the fields."""
         if self.split is not None and row.split != self.split:
             return False
         return self.tags is None or not self.tags.isdisjoint(tags_of(row.tags))
@@ -196,7 +214,7 @@ class Selection(View):
         given = ", ".join(
             f"{key}={sorted(value) if isinstance(value, frozenset) else value!r}"
             for key, value in self._wanted._asdict().items()
-            if value is not None and not (key == "seed" and self._wanted.sample is None)
+            if value is not None and key != "takes_item" and not (key == "seed" and self._wanted.sample is None)
         )
         return f"{self._of!r}.select({given})"
 
@@ -206,12 +224,18 @@ class Selection(View):
     def _rows(self, at: At, ids: Collection[str] | None = None) -> Iterator[ItemRow]:
         among = self._among(at)
         rows = self._of._rows(at, self._ids(ids))
-        return (row for row in rows if self._wanted.takes(row) and (among is None or row.item in among))
+        return (row for row in rows if (among is None or row.item in among) and self._wanted.takes_row(row))
 
-    def _keys(self, at: At, ids: Collection[str] | None = None) -> Iterator[KeyRow]:
+    def _keys(self, at: At, ids: Collection[str] | None = None) -> Iterator[KeyRow | ItemRow]:
         among = self._among(at)
-        keys = self._of._keys(at, self._ids(ids))
-        return (key for key in keys if self._wanted.takes(key) and (among is None or key.item in among))
+        keys = self._matching(at, self._ids(ids)) if among is None else self._of._keys(at, self._ids(ids))
+        return (key for key in keys if among is None or key.item in among)
+
+    def _matching(self, at: At, ids: Collection[str] | None) -> Iterator[KeyRow | ItemRow]:
+        """What is wanted, but for the sample. The fields are only read when a filter looks at them."""
+        if self._wanted.takes_item is None:
+            return (key for key in self._of._keys(at, ids) if self._wanted.takes_key(key))
+        return (row for row in self._of._rows(at, ids) if self._wanted.takes_row(row))
 
     def _ids(self, ids: Collection[str] | None) -> Collection[str] | None:
         mine = self._wanted.ids
@@ -227,7 +251,7 @@ class Selection(View):
             return None
         if self._drawn is None:
             draw = self._wanted.draw
-            ids = (key.item for key in self._of._keys(at, self._wanted.ids) if self._wanted.takes(key))
+            ids = (key.item for key in self._matching(at, self._wanted.ids))
             if isinstance(sample, float):
                 self._drawn = frozenset(each for each in ids if draw(each) < sample)
             else:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tracekeeper.store.filter.fields import Field, fields
+from tracekeeper.store.filter.fields import ITEMS, RECORDS, Field, Vocabulary, fields
 from tracekeeper.store.filter.grammar import parse
 from tracekeeper.store.filter.nodes import Node
 
 if TYPE_CHECKING:
     from tracekeeper.store.filter.compile import compile_filter
 
-__all__ = ["Field", "Node", "compile_filter", "fields", "parse"]
+__all__ = ["ITEMS", "RECORDS", "Field", "Node", "Vocabulary", "compile_filter", "fields", "parse"]
 
 
 def __getattr__(name: str) -> object:

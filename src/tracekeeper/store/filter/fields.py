@@ -6,6 +6,7 @@ documents or compiles filters reads this one table.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
@@ -151,6 +152,53 @@ _OTHER_NAMES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """What one kind of thing can be asked about.
+
+    ``other_names``: what people call a field who know other tools. ``unknown``: how a name is written that is no field
+    of the language but may be one of the user's.
+    """
+
+    by_name: Mapping[str, Field]
+    other_names: Mapping[str, str]
+    unknown: str
+
+    def nearest(self, name: str) -> str | None:
+        """The field that was probably meant."""
+        lowered = name.lower()
+        if lowered in self.by_name:
+            return lowered
+        known = self.other_names.get(lowered.replace(".", "_").replace("-", "_"))
+        return known or nearest(lowered, tuple(self.by_name))
+
+
+RECORDS = Vocabulary(BY_NAME, _OTHER_NAMES, 'if it is a score, write score.{0}; if an attribute, attr["{0}"]')
+"""Records and spans."""
+
+_ITEM_FIELDS = (
+    Field("id", "text", "id of the item", "id in (fr, pe)"),
+    Field("tag", "text", "a tag of the item", "tag = hard", many=True),
+    Field("split", "text", "its split, where it is in one", "split = test"),
+    Field("input", "json", "its fields but for what should come out", 'input.topic = "weather"', keys=None),
+    Field("expected", "json", "what should come out", 'expected ~ "Paris"', keys=None),
+)
+ITEMS = Vocabulary(
+    {field.name: field for field in _ITEM_FIELDS},
+    {
+        "tags": "tag",
+        "label": "tag",
+        "labels": "tag",
+        "item_id": "id",
+        "reference": "expected",
+        "fields": "input",
+        "inputs": "input",
+    },
+    "if it is a field of the items, write input.{0}",
+)
+"""Items of a dataset."""
+
+
 def fields() -> tuple[Field, ...]:
     """Every field and part of a field, in the order in which they are documented.
 
@@ -160,15 +208,6 @@ def fields() -> tuple[Field, ...]:
     ['app', 'app.version', 'project']
     """
     return (*_FIELDS, *_PARTS)
-
-
-def nearest_field(name: str) -> str | None:
-    """The field that was probably meant."""
-    lowered = name.lower()
-    if lowered in BY_NAME:
-        return lowered
-    known = _OTHER_NAMES.get(lowered.replace(".", "_").replace("-", "_"))
-    return known or nearest(lowered, tuple(BY_NAME))
 
 
 def nearest(word: str, known: tuple[str, ...]) -> str | None:

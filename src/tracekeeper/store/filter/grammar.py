@@ -18,7 +18,7 @@ error knows its place in the text.
 
 from __future__ import annotations
 
-from tracekeeper.store.filter.fields import BY_NAME, CONTAINS, ORDER, SCORE_PARTS, Field, nearest, nearest_field
+from tracekeeper.store.filter.fields import CONTAINS, ORDER, RECORDS, SCORE_PARTS, Field, Vocabulary, nearest
 from tracekeeper.store.filter.lexer import Token, tokens
 from tracekeeper.store.filter.nodes import (
     KEYWORDS,
@@ -45,8 +45,15 @@ MAX_COMPARISONS = 200
 """Comparisons in one filter: what every database compiles without running into a limit of its own."""
 
 
-def parse(text: str) -> Node:
+def parse(text: str, vocabulary: Vocabulary = RECORDS) -> Node:
     """The tree of a filter.
+
+    Parameters
+    ----------
+    text:
+        The filter.
+    vocabulary:
+        What is filtered: records (and spans), or items of a dataset.
 
     Raises
     ------
@@ -59,19 +66,21 @@ def parse(text: str) -> Node:
     >>> print(parse("status = error and not (latency < 2s or user is missing)"))
     status = "error" and not (latency < 2s or user is missing)
     """
-    return _Parser(text).filter()
+    return _Parser(text, vocabulary).filter()
 
 
-def field_of(reference: Reference) -> Field:
+def field_of(reference: Reference, vocabulary: Vocabulary = RECORDS) -> Field:
     """The entry in the table of fields for a reference."""
     if reference.name == "score" and reference.part:
         return SCORE_PARTS[reference.part]
-    return BY_NAME[reference.name]
+    return vocabulary.by_name[reference.name]
 
 
 class _Parser:
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, vocabulary: Vocabulary) -> None:
         self.text = text
+        self.vocabulary = vocabulary
+        self.known = vocabulary.by_name
         self.tokens = tokens(text)
         self.index = 0
         self.depth = 0
@@ -148,7 +157,7 @@ class _Parser:
         if self.comparisons > MAX_COMPARISONS:
             raise self.error(f"this filter is too long: at most {MAX_COMPARISONS} comparisons are allowed")
         reference = self.reference()
-        field = field_of(reference)
+        field = field_of(reference, self.vocabulary)
         if self.is_word("is"):
             self.take()
             return self.presence(reference)
@@ -223,13 +232,13 @@ class _Parser:
     def reference(self) -> Reference:
         token = self.token
         if token.kind != "word" or token.text.lower() in KEYWORDS:
-            raise self.error("expected a field such as status, latency or score.NAME")
+            raise self.error(f"expected a field such as {self.some_fields()}")
         self.take()
         path = token.text
         root, dot, rest = path.partition(".")
         name = root.lower()
-        keyed = name in BY_NAME and BY_NAME[name].keys is not False
-        if path.lower() in BY_NAME and not keyed:
+        keyed = name in self.known and self.known[name].keys is not False
+        if path.lower() in self.known and not keyed:
             return self.plain(path.lower(), token)
         if not keyed or (dot and not rest):
             raise self.error(self.unknown_field(path), token)
@@ -237,7 +246,7 @@ class _Parser:
             return self.score(token, rest)
         keys = [rest] if rest else []
         keys += self.keys()
-        if not keys and BY_NAME[name].keys:
+        if not keys and self.known[name].keys:
             raise self.error(f'{name} needs a key, as in {name}["k"]', token)
         if self.token.kind == "word" and self.token.text.startswith(".") and keys:
             further = quote(self.token.text[1:])
@@ -277,7 +286,7 @@ class _Parser:
 
     def value(self, reference: Reference, operator: str) -> Value:
         token = self.token
-        field = field_of(reference)
+        field = field_of(reference, self.vocabulary)
         if token.kind not in ("word", "string"):
             raise self.error(f"expected a value to compare {field.name} with")
         if token.kind == "word" and token.text.lower() in KEYWORDS:
@@ -305,11 +314,14 @@ class _Parser:
             return "this ) closes nothing"
         return f"expected and, or, or the end of the filter, not {token.text!r}"
 
+    def some_fields(self) -> str:
+        return "status, latency or score.NAME" if self.vocabulary is RECORDS else "tag, split or input.NAME"
+
     def unknown_field(self, path: str) -> str:
-        guess = nearest_field(path)
+        guess = self.vocabulary.nearest(path)
         if guess is None and path.isidentifier():
-            return f'unknown field {path!r}; if it is a score, write score.{path}; if an attribute, attr["{path}"]'
-        hint = f"did you mean {guess}?" if guess else f"known are {', '.join(BY_NAME)}"
+            return f"unknown field {path!r}; {self.vocabulary.unknown.format(path)}"
+        hint = f"did you mean {guess}?" if guess else f"known are {', '.join(self.known)}"
         return f"unknown field {path!r}; {hint}"
 
     def unknown_part(self, part: str) -> str:

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select,
 from tracekeeper.store.search.schema import reset_search, search_cursor, search_deferred
 from tracekeeper.store.tables import payload, record
 from tracekeeper.types import SpanStatus
-from tracekeeper.types.text import TERMS_VERSION, terms
+from tracekeeper.types.text import TERMS_VERSION, terms, texts_within
 
 INDEXED_CHARACTERS = 200_000
 """Of a longer text only the beginning is indexed."""
@@ -124,22 +124,7 @@ def indexed_text(data: str | None) -> str:
         value = msgspec.json.decode(data)
     except (msgspec.DecodeError, RecursionError):  # cut or damaged, or nested beyond reason: as it stands
         return data[:INDEXED_CHARACTERS]
-    found: list[str] = []
-    room = INDEXED_CHARACTERS
-    stack = [value]
-    while stack and room > 0:
-        value = stack.pop()
-        if isinstance(value, dict):
-            stack.extend(reversed(value.values()))
-        elif isinstance(value, list):
-            stack.extend(reversed(value))
-        elif isinstance(value, str):
-            found.append(value[:room])
-            room -= len(value) + 1
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            found.append(repr(value))
-            room -= len(found[-1]) + 1
-    return "\n".join(found)
+    return texts_within(value, INDEXED_CHARACTERS)
 
 
 def _is_over(deadline: float | None) -> bool:
