@@ -1,9 +1,9 @@
 """Call a task with every item of a dataset, judge every call, and say by the exit code whether a build may pass.
 
 TASK is module:name, looked for in the working directory too, as are metrics of one's own. Running this command imports
-and runs those modules. The dataset is a file (JSON Lines, JSON or CSV, told by what is in it) or the name of a stored
-one. Results are stored as an experiment. --fail-under and --max-regression are gates: a regression fails only when it
-is larger than allowed and more than noise (p < 0.05).
+and runs those modules. The dataset is a file (JSON Lines, JSON, CSV, YAML or Parquet, told by content and ending) or
+the name of a stored one. Results are stored as an experiment. --fail-under and --max-regression are gates: a regression
+fails only when it is larger than allowed and more than noise (p < 0.05).
 
 Exit codes: 0 every gate is passed; 1 a gate is failed; 2 the arguments cannot work, and nothing was called; 3 no gate
 is failed, but calls have not ended, or more calls or scores failed than --max-failures; 130 Ctrl-C.
@@ -93,7 +93,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("task", metavar="TASK", help="module:name of a function, coroutine function or app")
     add = parser.add_argument_group("what is run").add_argument
-    add("--dataset", metavar="DATA", required=True, help="a file (JSON Lines, JSON, CSV), or a stored dataset's name")
+    add(
+        "--dataset",
+        metavar="DATA",
+        required=True,
+        help="a file of items in any format, or a stored dataset's name",
+    )
     add("--metric", metavar="NAME", action="append", default=[], help="a built-in metric or module:name (repeatable)")
     add("--param", metavar="K=V", action="append", default=[], help="a parameter; METRIC.K=V for one of several")
     add("--map", metavar="ARG=FIELD", action="append", default=[], help="where metrics find an argument (repeatable)")

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tracekeeper as tk
+from tracekeeper.evaluation.datasets.given import items_of_file
 from tracekeeper.types import DatasetError, ImportFileError, MissingExtraError, TracekeeperWarning
 
 
@@ -58,6 +59,74 @@ def test_parquet_comes_back_with_a_null_for_each_field_that_was_not_there(tmp_pa
     names = ("question", "expected", "docs")
     assert fields(back) == [{name: item.fields.get(name) for name in names} for item in dataset]
     assert [(item.tags, item.split) for item in back] == [(item.tags, item.split) for item in dataset]
+
+
+TAGGED: list[dict[str, Any]] = [
+    {"id": "fr", "question": "capital of France?", "expected": "Paris", "tags": ["europe", "easy"], "split": "test"},
+    {
+        "id": "pe",
+        "question": 'Perú\'s, and\nits "capital"?',
+        "expected": "Lima",
+        "tags": ["a, b", "[c]"],
+        "split": "train",
+    },
+    {"id": "01", "question": "no", "expected": "yes: true", "tags": ["null"]},
+    {"id": "xx", "question": "split only", "expected": "3", "split": "2026-01-02"},
+]
+"""Texts alone, which every format keeps; some look like something else."""
+
+
+@pytest.mark.parametrize("format", ["jsonl", "json", "csv", "yaml", "parquet"])
+@pytest.mark.parametrize(
+    "some", [slice(None), slice(1), slice(2, 3), slice(3, 4)], ids=["all", "both", "tags", "split"]
+)
+def test_tags_and_splits_come_back_from_every_format_by_every_door(format: str, some: slice, tmp_path: Path) -> None:
+    need(format)
+    dataset = tk.Dataset("d").insert(TAGGED[some])
+    path = dataset.to_file(tmp_path / f"d.{format}")
+    read = items_of_file(path)
+    assert read == list(tk.Dataset.from_file("back", path)), "a file has the same items wherever it is named"
+    assert [(item.id, item.tags, item.split, item.fields) for item in read] == [
+        (item.id, item.tags, item.split, item.fields) for item in dataset
+    ]
+    again = tk.Dataset("again").insert(read)
+    assert again.version == dataset.version
+    assert again.to_file(tmp_path / f"again.{format}").read_bytes().replace(b"again", b"d") == (
+        path.read_bytes().replace(b"again", b"d")
+    )
+
+
+@pytest.mark.parametrize("format", ["csv", "yaml", "parquet"])
+def test_a_run_over_a_file_has_its_tags_and_splits(format: str, tmp_path: Path) -> None:
+    need(format)
+    path = tk.Dataset("d").insert(TAGGED).to_file(tmp_path / f"d.{format}")
+    experiment = tk.evaluate(items_of_file(path), lambda question: question, filter="tag = easy or split = train")
+    assert [(one.item_id, one.tags, one.split) for one in experiment] == [
+        ("fr", ("europe", "easy"), "test"),
+        ("pe", ("a, b", "[c]"), "train"),
+    ]
+    assert {"europe", "easy", "a, b", "[c]"} == set(experiment.summary(by="tags"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("d.csv", "q,tags\na,[x\n", "line 2: its tags begin with a bracket and are no JSON list"),
+        ("d.csv", "q,tags\na,x\nb,y,z\n", "line 3: 3 fields where the header has 2"),
+        ("d.yaml", "- q: 1\n- text\n", "line 2: expected an object with fields, not text"),
+        ("d.yaml", "[]\n", "there are no items in it"),
+        ("d.yaml", "- {id: a, q: 1}\n- {id: a, q: 2}\n", "items 1 and 2 have the same id, 'a'"),
+        ("d.yaml", "- q: [\n", "not YAML"),
+        ("d.parquet", "PAR1", "not Parquet"),
+    ],
+)
+def test_a_named_file_with_anything_wrong_is_refused_whole(name: str, content: str, why: str, tmp_path: Path) -> None:
+    need(name.partition(".")[2])
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DatasetError) as caught:
+        items_of_file(tmp_path / name)
+    assert why in str(caught.value)
+    assert str(tmp_path / name) in str(caught.value)
 
 
 def test_csv_comes_back_as_text_with_tags_and_split(tmp_path: Path) -> None:

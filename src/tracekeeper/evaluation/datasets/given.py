@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from tracekeeper.evaluation.datasets.items import items_of
+from tracekeeper.evaluation.datasets.sources import rows_of
 from tracekeeper.evaluation.item import Item
-from tracekeeper.reading.files import open_source
 from tracekeeper.reading.rows import Broken
 from tracekeeper.types import DatasetError, ImportFileError
 
@@ -15,7 +15,9 @@ NAMED = 3
 
 
 def items_of_file(path: str | Path) -> list[Item]:
-    """The items of a file of JSON Lines, JSON or CSV; which of them is told by what is in it.
+    """The items of a file of JSON Lines, JSON, CSV, YAML or Parquet, told by its content and its ending.
+
+    They are what :meth:`Dataset.from_file` makes of the file: ids, tags and splits are those that ``to_file`` wrote.
 
     A line that cannot be read is refused, never left out: a smaller dataset than was meant would judge something else.
 
@@ -23,21 +25,23 @@ def items_of_file(path: str | Path) -> list[Item]:
     ------
     DatasetError
         It cannot be read, has a broken line or no items, or two of them have the same id.
+    MissingExtraError
+        YAML or Parquet, and its package is not installed.
 
     Example
     -------
     >>> import tempfile
     >>> with tempfile.NamedTemporaryFile("w", suffix=".csv") as file:
-    ...     _ = file.write("id,question,expected\\na,1 + 1?,2\\n")
+    ...     _ = file.write("id,question,expected,tags,split\\na,1 + 1?,2,\\"sums,easy\\",test\\n")
     ...     file.flush()
     ...     [item] = items_of_file(file.name)
-    >>> item.id, item.expected
-    ('a', '2')
+    >>> item.id, item.expected, item.tags, item.split
+    ('a', '2', ('sums', 'easy'), 'test')
     """
     broken: list[Broken] = []
     rows = []
     try:
-        for row in open_source(path).rows():
+        for row in rows_of(path):
             if isinstance(row, Broken):
                 broken.append(row)
             else:
