@@ -53,9 +53,13 @@ before = tk.Experiment.load("run")
 ended = {item.item_id for item in before if item.status == "ok"}
 missing = before.missing
 experiment = tk.resume("run", task=task, metrics=[right], data=ITEMS)
+# It is told by the calls that were under way; between two calls there are none.
+under_way = any(item.reason == "its process ended while it ran" for item in before)
+assert before.interrupted or not under_way
 print(sorted(ended), missing, sep="|")
 print([(item.item_id, item.output, item.scores["right"].value) for item in experiment])
 again = tk.Experiment.load("run")
+assert (experiment.interrupted, again.interrupted, again.notes) == (False, False, [])
 print(again.complete, len(again), all(item.output == item.expected for item in again))
 """
 )
@@ -119,9 +123,12 @@ print("ready", flush=True)
 try:
     experiment = tk.evaluate(ITEMS, slow, metrics=[right], name="run", concurrency=8)
 except KeyboardInterrupt as error:
-    print("aborted", error.experiment_id == tk.Experiment.load("run").id)
+    read = tk.Experiment.load("run")
+    print("aborted", error.experiment_id == read.id and read.interrupted and "KeyboardInterrupt" in read.notes[-1])
 else:
     print(experiment.complete, experiment.missing, sum(item.status == "ok" for item in experiment), experiment.notes)
+    read = tk.Experiment.load(experiment.id)
+    print(experiment.interrupted, read.interrupted, read.notes == experiment.notes, read.facts.note)
 """
 )
 
@@ -142,7 +149,9 @@ def test_the_first_ctrl_c_gives_what_is_finished_and_a_resume_does_the_rest(tmp_
     out, err = run.communicate(timeout=30)
     assert time.monotonic() - sent < 15, "60 s calls do not hold it"
     assert run.returncode == 0, err
-    assert out.strip() == f"False {ITEMS - 8} 8 ['it was interrupted by Ctrl-C']", err
+    said, kept = out.strip().split("\n")
+    assert said == f"False {ITEMS - 8} 8 ['it was interrupted by Ctrl-C']", err
+    assert kept == "True True True it was interrupted by Ctrl-C"
     finished = programs.run(RESUME, tmp_path)
     assert finished.out.strip().split("\n")[-1] == f"True {ITEMS} True", finished.err
 
@@ -202,6 +211,8 @@ try:
     tk.evaluate(ITEMS, task, metrics=[right], name="run", concurrency=4)
 except SystemExit as error:
     print(error.experiment_id, error.__notes__)
+    read = tk.Experiment.load("run")
+    assert (read.interrupted, read.notes) == (True, ["it was ended by SystemExit: disk on fire"])
 """
         + ("raise SystemExit(3)" if what == "exit" else ""),
         tmp_path,

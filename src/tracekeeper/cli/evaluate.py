@@ -175,7 +175,7 @@ def run(parsed: argparse.Namespace) -> int:
         return USAGE
     print()
     print(decision.text)
-    if interrupted(experiment):
+    if experiment.interrupted:
         _say_resume(parsed.command_line, experiment.id)
         return INTERRUPTED
     return decision.exit_code
@@ -260,11 +260,6 @@ def _decided(experiment: Experiment, asked: Asked) -> Decision:
         max_regression=asked.max_regression,
         max_failures=asked.max_failures,
     )
-
-
-def interrupted(experiment: Experiment) -> bool:
-    """Whether Ctrl-C ended it."""
-    return any(note.startswith("it was interrupted by Ctrl-C") for note in experiment.notes)
 
 
 def _say_resume(words: list[str], experiment: str) -> None:

@@ -8,6 +8,7 @@ only a look at it.
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,8 +35,10 @@ from tracekeeper.evaluation.whole import run_metrics, scores_of_run
 from tracekeeper.journal.frames import Definition
 from tracekeeper.judging import Metric
 from tracekeeper.scoring.record import Record
-from tracekeeper.tracing import ids, runtime
+from tracekeeper.tracing import failures, ids, runtime
 from tracekeeper.types import ItemStatus
+
+log = logging.getLogger("tracekeeper")
 
 
 def evaluate(data: Any, task: Callable[..., Any], **options: Unpack[EvaluateOptions]) -> Experiment:
@@ -164,14 +167,19 @@ class Begun(NamedTuple):
         scores = scores_of_run(self.whole, results)
         missing = sum(not stored.ended(one) for one in results)
         seconds = time.monotonic() - self.since
-        whole = {"seconds": round(seconds, 6), "scores": msgspec.to_builtins(scores)}
+        run = self.run
+        whole = {
+            "seconds": round(seconds, 6),
+            "scores": msgspec.to_builtins(scores),
+            "interrupted": run.interrupted,
+            "notes": run.notes,
+        }
         status = ItemStatus.OK if not missing else ItemStatus.CANCELLED
         ended = {(one.item_id, one.repeat) for one in results if stored.ended(one)}
         again = {key: at for key, at in self.again.items() if key not in ended}
         runtime.keeper().write(whole_frame(self.defined.id, status, whole, again))
-        notes = self.run.notes
-        facts = self.defined.facts(missing=missing, seconds=seconds, note="; ".join(notes) or None)
-        return Experiment(results, facts, metrics=self.metrics, scores=scores, notes=notes)
+        facts = self.defined.facts(missing=missing, seconds=seconds, interrupted=run.interrupted, notes=run.notes)
+        return Experiment(results, facts, metrics=self.metrics, scores=scores, notes=run.notes)
 
     @contextmanager
     def _named(self) -> Iterator[None]:
@@ -179,11 +187,21 @@ class Begun(NamedTuple):
         try:
             yield
         except BaseException as error:
+            self._broken_off(error)
             name = self.defined.id
             with suppress(AttributeError):  # a class with slots
                 error.experiment_id = name  # type: ignore[attr-defined]
             error.add_note(f"experiment {name}: what has ended is kept; tracekeeper.resume({name!r}, …) does the rest")
             raise
+
+    def _broken_off(self, error: BaseException) -> None:
+        """Write down that the run was not through. What it had done is written down already."""
+        notes = [*self.run.notes, f"it was ended by {failures.text_of(error)}"]
+        whole = {"seconds": round(time.monotonic() - self.since, 6), "interrupted": True, "notes": notes}
+        try:
+            runtime.keeper().write(whole_frame(self.defined.id, ItemStatus.CANCELLED, whole, self.again))
+        except Exception as trouble:  # what is on its way to the caller says more
+            log.warning("tracekeeper: experiment %s: that it was ended is not kept", self.defined.id, exc_info=trouble)
 
 
 def _begun(data: Any, task: Callable[..., Any], given: Mapping[str, Any]) -> Begun:

@@ -48,6 +48,15 @@ class Experiment(Results):
         self.notes = list(notes)
         """Why the run ended early, in sentences; empty when it did not."""
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C, an exception or the death of its process ended the run before it was through.
+
+        Of one that was resumed: whether that happened to the last that went on with it. A run that ``max_failures`` or
+        ``budget`` stopped ended as it was told to; ``complete`` and ``missing`` say what lacks.
+        """
+        return self.facts.interrupted
+
     @classmethod
     def load(cls, wanted: str) -> Self:
         """An experiment as the store has it.
@@ -66,8 +75,10 @@ class Experiment(Results):
         """
         found = stored.found(wanted)
         missing = sum(not stored.ended(one) for one in found.results)
-        facts = found.defined.facts(missing=missing, seconds=found.seconds)
-        return cls(found.results, facts, metrics=found.defined.metrics, scores=found.scores)
+        facts = found.defined.facts(
+            missing=missing, seconds=found.seconds, interrupted=found.interrupted, notes=found.notes
+        )
+        return cls(found.results, facts, metrics=found.defined.metrics, scores=found.scores, notes=found.notes)
 
     def rescore(self, metrics: Iterable[Metric | Callable[..., Any] | str], *, again: bool = False) -> Experiment:
         """Judge the outputs that there are by other metrics, without running the task; gives the experiment anew.

@@ -71,6 +71,8 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
         How long it took so far.
     missing:
         Calls that have no final state, as far as the run knows; results count their own besides.
+    interrupted:
+        Whether Ctrl-C, an exception or the death of its process ended it before it was through.
     project, note:
         Where it belongs, and what its reader must know (e.g. that something could not be stored in time).
     """
@@ -84,6 +86,7 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     started: float | None = None
     seconds: float | None = None
     missing: int = 0
+    interrupted: bool = False
     project: str = ""
     note: str | None = None
 

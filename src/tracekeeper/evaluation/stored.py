@@ -25,6 +25,8 @@ SHIP_WITHIN = 30.0
 AT_A_TIME = 500
 WHOLE = ""
 """Instead of an item's id: what belongs to the run as a whole."""
+DIED = "its process ended while it ran"
+"""Why a call that had begun is to be made again."""
 T = TypeVar("T")
 Key: TypeAlias = tuple[str, int]
 """Of a call: item and repeat."""
@@ -53,7 +55,9 @@ class Defined(NamedTuple):
         """By the names of their scores."""
         return {one["name"]: MetricFacts(**one) for one in self.data["metrics"]}
 
-    def facts(self, *, missing: int, seconds: float | None, note: str | None = None) -> RunFacts:
+    def facts(
+        self, *, missing: int, seconds: float | None, interrupted: bool = False, notes: Sequence[str] = ()
+    ) -> RunFacts:
         """For ``Results``."""
         data = self.data
         return RunFacts(
@@ -66,8 +70,9 @@ class Defined(NamedTuple):
             started=self.started,
             seconds=seconds,
             missing=missing,
+            interrupted=interrupted,
             project=data["project"],
-            note=note,
+            note="; ".join(notes) or None,
         )
 
 
@@ -82,6 +87,10 @@ class Found(NamedTuple):
     """Of the run as a whole."""
     at: dict[Key, int]
     """When each call was heard of last, in nanoseconds."""
+    interrupted: bool
+    """Whether the last that went on with it was not through when Ctrl-C, an exception or its death ended it."""
+    notes: list[str]
+    """Why it ended early, in sentences."""
     again: dict[Key, int]
     """What was to be called again when a re-run began that has not done all of it: each with its ``at`` of then."""
 
@@ -140,7 +149,16 @@ def found(wanted: str) -> Found:
             waits = row is not None and again.get((item, repeat)) == row.at
             results.append(_put_aside(result) if waits else result)
     of_run = msgspec.convert(summed.get("scores", {}), dict[str, Score])
-    return Found(what, results, summed.get("seconds"), of_run, {key: row.at for key, row in rows.items()}, again)
+    return Found(
+        what,
+        results,
+        summed.get("seconds"),
+        of_run,
+        at={key: row.at for key, row in rows.items()},
+        interrupted=summed.get("interrupted", False) or any(one.reason == DIED for one in results),
+        notes=summed.get("notes", []),
+        again=again,
+    )
 
 
 def whole_frame(id: str, status: ItemStatus, data: Mapping[str, Any], again: Mapping[Key, int]) -> ItemFrame:
@@ -173,7 +191,7 @@ def _result(item: str, repeat: int, row: Any, record: StoredRecord | None, score
         return ItemResult(item_id=item, repeat=repeat, status=ItemStatus.PENDING, reason="it has not begun")
     status, reason = ItemStatus(row.status), row.reason
     if status is ItemStatus.RUNNING and record is not None and record.status == "interrupted":
-        status, reason = ItemStatus.PENDING, "its process ended while it ran"
+        status, reason = ItemStatus.PENDING, DIED
     kept = {} if row.data is None else orjson.loads(row.data)
     fields = kept.get("fields") or (capture.decode(record.input) if record is not None and record.input else {})
     fields = fields if isinstance(fields, dict) else {"input": fields}

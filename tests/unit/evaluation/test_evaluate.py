@@ -214,7 +214,8 @@ def test_enough_failures_or_money_stop_what_has_not_begun(keeper: object) -> Non
     experiment = tk.evaluate(ITEMS, fails, max_failures=1, concurrency=1)
     assert Counter(item.status for item in experiment)["error"] in (2, 3)  # one may have begun meanwhile
     assert not experiment.complete
-    assert experiment.notes == ["more than 1 calls failed"]
+    assert experiment.notes == tk.Experiment.load(experiment.id).notes == ["more than 1 calls failed"]
+    assert not experiment.interrupted, "it ended as it was told to"
 
     lm = tk.LM(lambda prompt: tk.Answer(text="a", usage=tk.Usage(input_tokens=1, output_tokens=1, cost=1.0)))
     experiment = tk.evaluate(ITEMS, lambda question: lm(question).text, budget=2.0, concurrency=1)

@@ -283,3 +283,33 @@ def test_a_rerun_that_was_interrupted_is_finished_by_the_next_call_whatever_it_a
     assert states(rest) == {**ALL_OK, "i1": ("error", None), "i4": ("timed_out", None)}
     assert states(tk.rerun_failures(first, task=task, data=ITEMS)) == ALL_OK
     assert task.taken() == {1: 1, 4: 1}
+
+
+def test_a_cancelled_evaluation_is_known_to_be_interrupted_and_a_resume_ends_that(keeper: object) -> None:
+    async def main() -> None:
+        begun = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        async def forever(number: int) -> str:
+            loop.call_soon_threadsafe(begun.set)
+            await asyncio.sleep(60)
+            return str(number)
+
+        running = asyncio.create_task(tk.aevaluate(ITEMS, forever, name="cancelled", concurrency=2))
+        await begun.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await running
+        assert caught.value.experiment_id == tk.Experiment.load("cancelled").id  # type: ignore[attr-defined]
+
+    asyncio.run(main())
+    read = tk.Experiment.load("cancelled")
+    assert (read.interrupted, read.notes, read.complete) == (
+        True,
+        ["it was ended by asyncio.exceptions.CancelledError"],
+        False,
+    )
+    assert "it was ended by asyncio.exceptions.CancelledError" in read.text()
+    rest = tk.resume("cancelled", task=lambda number: str(number), data=ITEMS)
+    assert (rest.interrupted, rest.notes, states(rest)) == (False, [], ALL_OK)
+    assert not tk.Experiment.load("cancelled").interrupted

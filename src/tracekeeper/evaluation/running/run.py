@@ -86,6 +86,8 @@ class Run:
         """By place. Complete when the run is over: also what never began is here."""
         self.notes: list[str] = []
         """Why it ended early, in sentences."""
+        self.interrupted = False
+        """Whether Ctrl-C ended it."""
         self._experiment = experiment
         self._app = app
         self._settled = settled
@@ -194,6 +196,7 @@ class Run:
 
     def _calls_are_over(self) -> None:
         if self._executor.interrupted:
+            self.interrupted = True
             self.notes.append("it was interrupted by Ctrl-C")
 
     # -- scores ------------------------------------------------------------------------------------------------
@@ -241,6 +244,7 @@ class Run:
             log.warning(
                 "tracekeeper: Ctrl-C: %d items are still being judged; they are shown as they stand", len(self._ended)
             )
+            self.interrupted = True
             self.notes.append("it was interrupted by Ctrl-C while items were being judged")
 
     def _let_go(self) -> None:
