@@ -298,3 +298,48 @@ def test_after_kill_9_a_second_rerun_does_exactly_the_rest_of_the_first(tmp_path
         assert after == "True True"
         caught += bool(left)
     assert caught >= 2, "kills came in the middle"
+
+
+JUDGED = """
+import os, threading
+import tracekeeper as tk
+
+ITEMS = [{"id": f"i{n}", "n": n, "expected": str(n)} for n in range(6)]
+judged = []
+
+def task(n):
+    assert not os.path.exists("died"), "no call is made again"
+    return str(n)
+
+def right(output, expected):
+    if not os.path.exists("died"):
+        judged.append(output)
+        if len(judged) == len(ITEMS):
+            print("ready", flush=True)
+        if int(output) > 2:
+            threading.Event().wait(60)
+    return output == expected
+
+def share_of_right(results):
+    return sum(one.scores["right"].value is True for one in results) / len(results)
+"""
+
+
+def test_scores_that_were_lost_with_a_process_are_there_when_a_resume_judges_the_whole(tmp_path: Path) -> None:
+    given = "task, metrics=[right], experiment_metrics=[share_of_right]"
+    run = programs.start(JUDGED + f"tk.evaluate(ITEMS, {given}, name='run')", tmp_path)
+    programs.ready(run)
+    programs.kill(run)
+    (tmp_path / "died").touch()
+    finished = programs.run(
+        JUDGED
+        + f"""
+before = tk.Experiment.load("run")
+print(before.complete, before.scores["share_of_right"].status.value)
+experiment = tk.resume("run", task={given}, data=ITEMS)
+print(experiment.scores["share_of_right"].value, tk.Experiment.load("run").scores["share_of_right"].value)
+print([one.scores["right"].value for one in experiment])
+""",
+        tmp_path,
+    )
+    assert finished.out.split("\n")[:3] == ["True pending", "1.0 1.0", str([True] * 6)], finished.err

@@ -31,7 +31,7 @@ from tracekeeper.evaluation.running.progress import RunProgress
 from tracekeeper.evaluation.running.run import Run
 from tracekeeper.evaluation.running.task_app import Before, TaskApp
 from tracekeeper.evaluation.stored import Defined, Key, whole_frame
-from tracekeeper.evaluation.whole import run_metrics, scores_of_run
+from tracekeeper.evaluation.whole import names_of, run_metrics, scores_of_run
 from tracekeeper.journal.frames import Definition
 from tracekeeper.judging import Metric
 from tracekeeper.scoring.record import Record
@@ -160,10 +160,11 @@ class Begun(NamedTuple):
             await self.run.arun()
             return await asyncio.to_thread(self.experiment)
 
-    def experiment(self) -> Experiment:
-        """What became of it."""
-        found = {**self.before, **self.run.results}
-        results = [found.get(place) or self.run.unknown(place) for place in range(self.places)]
+    def experiment(self, results: Sequence[ItemResult] | None = None) -> Experiment:
+        """What became of it; of ``results``, when they are better known."""
+        if results is None:
+            found = {**self.before, **self.run.results}
+            results = [found.get(place) or self.run.unknown(place) for place in range(self.places)]
         scores = scores_of_run(self.whole, results)
         missing = sum(not stored.ended(one) for one in results)
         seconds = time.monotonic() - self.since
@@ -217,7 +218,7 @@ def _begun(data: Any, task: Callable[..., Any], given: Mapping[str, Any]) -> Beg
         sample=options["sample"],
         seed=options["seed"],
     )
-    defined = _define(plan, options)
+    defined = _define(plan, options, whole)
     repeats = options["repeats"]
     work = [
         (item, repeat, place * repeats + repeat) for place, item in enumerate(plan.items) for repeat in range(repeats)
@@ -226,7 +227,7 @@ def _begun(data: Any, task: Callable[..., Any], given: Mapping[str, Any]) -> Beg
     return Begun(defined, run, len(work), {}, plan.metrics, whole, time.monotonic())
 
 
-def _define(plan: Plan, options: Mapping[str, Any]) -> Defined:
+def _define(plan: Plan, options: Mapping[str, Any], whole: Sequence[Metric]) -> Defined:
     """Give it an id, and write down what it is asked to do."""
     started = time.time()
     data = {
@@ -237,6 +238,7 @@ def _define(plan: Plan, options: Mapping[str, Any]) -> Defined:
         "task": plan.task.name,
         "task_version": plan.task.version,
         "metrics": [msgspec.to_builtins(one) for one in metric_facts(plan.metrics).values()],
+        "run_metrics": names_of(whole),
         "options": {name: options[name] for name in KEPT},
         "project": settings().project,
         "started": started,

@@ -26,9 +26,11 @@ from tracekeeper.evaluation.plan import GivenMetric, Plan, make_plan
 from tracekeeper.evaluation.result import ItemResult
 from tracekeeper.evaluation.running.task_app import PREFIX
 from tracekeeper.evaluation.stored import Defined, Found, key_of, whole_frame
+from tracekeeper.evaluation.whole import RunMetric, names_of, run_metrics
+from tracekeeper.judging import Metric
 from tracekeeper.reading.rescoring import rescore
 from tracekeeper.tracing import runtime
-from tracekeeper.types import ConfigurationError, ExperimentError, ItemStatus, Score, ScoreStatus
+from tracekeeper.types import ConfigurationError, ExperimentError, ItemStatus, ScoreStatus
 
 LOST = "its process ended"
 """How the reason of a score begins that was lost with the process that was to compute it."""
@@ -45,6 +47,7 @@ def resume(
     metrics: Iterable[GivenMetric] = (),
     data: Any = None,
     mapping: Mapping[str, str] | None = None,
+    experiment_metrics: Iterable[RunMetric] = (),
     progress: bool = False,
 ) -> Experiment:
     """Do the rest of an experiment that was interrupted, by an exception, Ctrl-C or the death of its process.
@@ -56,8 +59,8 @@ def resume(
     ----------
     experiment:
         Its id, its name (the newest of that name), or an ``Experiment``.
-    task, metrics, mapping:
-        As for ``evaluate``: functions are not stored.
+    task, metrics, mapping, experiment_metrics:
+        As for ``evaluate``: functions are not stored. The last ones judge all results, not only the new ones.
     data:
         The items again, unless they were a stored ``tk.Dataset``. There may be more of them than there were.
     progress:
@@ -76,7 +79,9 @@ def resume(
     >>> [item.output for item in resume(first.id, task=lambda text: 1 / 0, data=items)]
     ['HELLO', 'WORLD']
     """
-    return _resumed(experiment, _Given(task, metrics, data, mapping or {}, progress)).done()
+    return _resumed(
+        experiment, _Given(task, metrics, data, mapping or {}, run_metrics(experiment_metrics), progress)
+    ).done()
 
 
 async def aresume(
@@ -86,6 +91,7 @@ async def aresume(
     metrics: Iterable[GivenMetric] = (),
     data: Any = None,
     mapping: Mapping[str, str] | None = None,
+    experiment_metrics: Iterable[RunMetric] = (),
     progress: bool = False,
 ) -> Experiment:
     """``resume`` to be awaited. The event loop goes on meanwhile, whatever the calls do.
@@ -100,7 +106,7 @@ async def aresume(
     >>> [item.output for item in asyncio.run(aresume(first, task=lambda text: text.title(), data=items))]
     ['HELLO', 'World']
     """
-    given = _Given(task, metrics, data, mapping or {}, progress)
+    given = _Given(task, metrics, data, mapping or {}, run_metrics(experiment_metrics), progress)
     begun = await asyncio.to_thread(_resumed, experiment, given)
     return await begun.adone()
 
@@ -112,6 +118,7 @@ def rerun_failures(
     metrics: Iterable[GivenMetric] = (),
     data: Any = None,
     mapping: Mapping[str, str] | None = None,
+    experiment_metrics: Iterable[RunMetric] = (),
     outcomes: CallOutcome | Iterable[CallOutcome] = FAILED,
     progress: bool = False,
 ) -> Experiment:
@@ -128,8 +135,8 @@ def rerun_failures(
     ----------
     experiment:
         Its id, its name (the newest of that name), or an ``Experiment``.
-    task, metrics, mapping:
-        As for ``evaluate``: functions are not stored.
+    task, metrics, mapping, experiment_metrics:
+        As for ``evaluate``: functions are not stored. The last ones judge all results, not only the new ones.
     data:
         The items again, all of them, unless they were a stored ``tk.Dataset``.
     outcomes:
@@ -154,7 +161,9 @@ def rerun_failures(
     >>> [(item.output, [call.error for call in item.earlier]) for item in again]
     [(2.0, []), (0.0, ['ZeroDivisionError: division by zero'])]
     """
-    return _rerun(experiment, _Given(task, metrics, data, mapping or {}, progress), outcomes).done()
+    return _rerun(
+        experiment, _Given(task, metrics, data, mapping or {}, run_metrics(experiment_metrics), progress), outcomes
+    ).done()
 
 
 async def arerun_failures(
@@ -164,6 +173,7 @@ async def arerun_failures(
     metrics: Iterable[GivenMetric] = (),
     data: Any = None,
     mapping: Mapping[str, str] | None = None,
+    experiment_metrics: Iterable[RunMetric] = (),
     outcomes: CallOutcome | Iterable[CallOutcome] = FAILED,
     progress: bool = False,
 ) -> Experiment:
@@ -181,7 +191,7 @@ async def arerun_failures(
     >>> [item.output for item in asyncio.run(arerun_failures(first, task=careful, data=items))]
     [2.0, 0.0]
     """
-    given = _Given(task, metrics, data, mapping or {}, progress)
+    given = _Given(task, metrics, data, mapping or {}, run_metrics(experiment_metrics), progress)
     begun = await asyncio.to_thread(_rerun, experiment, given, outcomes)
     return await begun.adone()
 
@@ -193,6 +203,7 @@ class _Given(NamedTuple):
     metrics: Iterable[GivenMetric]
     data: Any
     mapping: Mapping[str, str]
+    whole: tuple[Metric, ...]
     progress: bool
 
 
@@ -214,7 +225,8 @@ class _Again(NamedTuple):
 
     def _judged(self, experiment: Experiment) -> Experiment:
         rescore(f'tag = "{PREFIX}{experiment.id}"', list(self.begun.metrics))
-        return Experiment.load(experiment.id)
+        fresh = {key_of(one): one for one in Experiment.load(experiment.id)}
+        return self.begun.experiment([fresh.get(key_of(one), one) for one in experiment])
 
 
 def _resumed(experiment: str | Experiment, given: _Given) -> _Again:
@@ -237,10 +249,8 @@ def _rerun(experiment: str | Experiment, given: _Given, outcomes: CallOutcome | 
 
 
 def _decided(found: Found) -> None:
-    """Write down what is to be called again, all in one. What judged the run as a whole holds no longer."""
-    reason = "calls are being made again"
-    scores = {name: Score(status=ScoreStatus.PENDING, reason=reason, name=name) for name in found.scores}
-    whole = {"seconds": found.seconds, "scores": msgspec.to_builtins(scores)}
+    """Write down what is to be called again, all in one. The scores of the run as a whole hold no longer."""
+    whole = {"seconds": found.seconds}
     runtime.keeper().write(whole_frame(found.defined.id, ItemStatus.RUNNING, whole, found.again))
 
 
@@ -262,7 +272,7 @@ def _same(experiment: str | Experiment, given: _Given) -> tuple[Found, Plan, Seq
         mapping=given.mapping,
     )
     items = _same_items(defined, found.results, plan)
-    _same_metrics(defined, plan)
+    _same_metrics(defined, plan, given.whole)
     return found, plan, items
 
 
@@ -289,7 +299,9 @@ def _again(
             earlier[place] = found.before(one)
     options = {**checked({}), **found.defined.data["options"], "progress": given.progress}
     run = run_of(found.defined, plan, work, options, earlier)
-    begun = Begun(found.defined, run, len(items) * repeats, kept, plan.metrics, (), time.monotonic(), found.again)
+    begun = Begun(
+        found.defined, run, len(items) * repeats, kept, plan.metrics, given.whole, time.monotonic(), found.again
+    )
     return _Again(begun, any(_lost(one, plan) for one in kept.values()))
 
 
@@ -368,7 +380,7 @@ def _same_items(defined: Defined, results: Sequence[ItemResult], plan: Plan) -> 
     return [item for item in plan.items if item.id in had] if defined.data["chosen"] else plan.items
 
 
-def _same_metrics(defined: Defined, plan: Plan) -> None:
+def _same_metrics(defined: Defined, plan: Plan, whole: Sequence[Metric]) -> None:
     given, had = set(metric_facts(plan.metrics)), set(defined.metrics)
     if given != had:
         lacking, more = sorted(had - given), sorted(given - had)
@@ -377,4 +389,11 @@ def _same_metrics(defined: Defined, plan: Plan) -> None:
         raise ExperimentError(
             f"experiment {defined.name!r} ({defined.id}) had other metrics: this {' and '.join(said)}; "
             "judge what there is by other metrics with Experiment.rescore"
+        )
+    given, had = set(names_of(whole)), set(defined.run_metrics)
+    if given != had:
+        these = ", ".join(sorted(had)) or "nothing"
+        raise ExperimentError(
+            f"experiment {defined.name!r} ({defined.id}) was judged as a whole by {these}, not by "
+            f"{', '.join(sorted(given)) or 'nothing'}: give the same, as experiment_metrics="
         )

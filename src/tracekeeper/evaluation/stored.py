@@ -18,13 +18,15 @@ from tracekeeper.journal.frames import ItemFrame
 from tracekeeper.scoring import stored as stored_records
 from tracekeeper.scoring.stored import StoredRecord
 from tracekeeper.tracing import capture, runtime
-from tracekeeper.types import ExperimentError, ItemStatus, Score
+from tracekeeper.types import ExperimentError, ItemStatus, Score, ScoreStatus
 
 SHIP_WITHIN = 30.0
 """Seconds for storing what this process and dead ones have journaled, before an experiment is read."""
 AT_A_TIME = 500
 WHOLE = ""
 """Instead of an item's id: what belongs to the run as a whole."""
+NOT_THROUGH = "the run is not through"
+"""Why there is no score of the run as a whole."""
 DIED = "its process ended while it ran"
 """Why a call that had begun is to be made again."""
 T = TypeVar("T")
@@ -54,6 +56,11 @@ class Defined(NamedTuple):
     def metrics(self) -> dict[str, MetricFacts]:
         """By the names of their scores."""
         return {one["name"]: MetricFacts(**one) for one in self.data["metrics"]}
+
+    @property
+    def run_metrics(self) -> list[str]:
+        """The names of the scores of the run as a whole."""
+        return self.data.get("run_metrics", [])  # type: ignore[no-any-return]
 
     def facts(
         self, *, missing: int, seconds: float | None, interrupted: bool = False, notes: Sequence[str] = ()
@@ -148,7 +155,8 @@ def found(wanted: str) -> Found:
             result = _result(item, repeat, row, records.get(key), scores.get(key, {}))
             waits = row is not None and again.get((item, repeat)) == row.at
             results.append(_put_aside(result) if waits else result)
-    of_run = msgspec.convert(summed.get("scores", {}), dict[str, Score])
+    waiting = {name: Score(status=ScoreStatus.PENDING, reason=NOT_THROUGH, name=name) for name in what.run_metrics}
+    of_run = {**waiting, **msgspec.convert(summed.get("scores", {}), dict[str, Score])}
     return Found(
         what,
         results,

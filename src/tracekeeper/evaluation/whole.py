@@ -28,11 +28,16 @@ def run_metrics(given: Iterable[RunMetric]) -> tuple[Metric, ...]:
         if not isinstance(one, Metric):
             check_callable(one)
         made.append(one if isinstance(one, Metric) else Metric(one))
-    names = [name for one in made for name in one.names]
+    names = names_of(made)
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise MetricError(f"experiment_metrics: two are named {twice!r}")
     return tuple(made)
+
+
+def names_of(metrics: Iterable[Metric]) -> list[str]:
+    """Of the scores that they give."""
+    return [name for one in metrics for name in one.names]
 
 
 def scores_of_run(metrics: Sequence[Metric], results: Sequence[ItemResult]) -> dict[str, Score]:

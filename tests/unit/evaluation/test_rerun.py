@@ -313,3 +313,79 @@ def test_a_cancelled_evaluation_is_known_to_be_interrupted_and_a_resume_ends_tha
     rest = tk.resume("cancelled", task=lambda number: str(number), data=ITEMS)
     assert (rest.interrupted, rest.notes, states(rest)) == (False, [], ALL_OK)
     assert not tk.Experiment.load("cancelled").interrupted
+
+
+# -- metrics of the run as a whole
+
+
+def share_of_ok(results: Any) -> float:
+    assert [one.item_id for one in results] == [f"i{n}" for n in range(len(results))], "in dataset order"
+    return sum(one.ok for one in results) / len(results)
+
+
+def share_of_right(results: Any) -> float:
+    right = [one.scores["right"].value for one in results if one.ok]
+    return right.count(True) / len(results)
+
+
+WHOLE: dict[str, Any] = {"experiment_metrics": [share_of_ok, share_of_right], "metrics": [right]}
+
+
+def values(experiment: tk.Experiment) -> dict[str, Any]:
+    return {name: score.value for name, score in experiment.scores.items()}
+
+
+def test_metrics_of_the_whole_judge_all_results_of_a_resume_and_of_a_rerun(task: Task, keeper: object) -> None:
+    first = tk.evaluate(ITEMS[:4], task, name="first", timeout=0.3, **WHOLE)
+    assert values(first) == {"share_of_ok": 0.5, "share_of_right": 0.5}
+    grown = tk.resume(first, task=task, data=ITEMS[:5], **WHOLE)
+    assert values(grown) == values(tk.Experiment.load("first")) == {"share_of_ok": 0.4, "share_of_right": 0.4}
+    task.fixed = True
+    again = tk.rerun_failures(first, task=task, data=ITEMS, outcomes="error", **WHOLE)
+    assert values(again) == values(tk.Experiment.load("first")) == {"share_of_ok": 0.8, "share_of_right": 0.8}
+    nothing_to_do = tk.resume(first, task=task, data=ITEMS[:5], **WHOLE)
+    assert values(nothing_to_do) == values(again)
+
+
+def test_until_a_run_is_through_its_scores_as_a_whole_are_pending(
+    task: Task, keeper: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tracekeeper.evaluation.running import run
+
+    first = tk.evaluate(ITEMS, task, name="first", timeout=0.3, **WHOLE)
+
+    def breaks(self: Any, call: Any, status: Any) -> None:
+        raise SystemExit("disk on fire")
+
+    monkeypatch.setattr(run.Run, "_count", breaks)
+    with pytest.raises(SystemExit):
+        tk.rerun_failures(first, task=task, data=ITEMS, **WHOLE)
+    monkeypatch.undo()
+    read = tk.Experiment.load("first")
+    assert {name: (score.status, score.reason) for name, score in read.scores.items()} == dict.fromkeys(
+        ("share_of_ok", "share_of_right"), ("pending", "the run is not through")
+    )
+    task.fixed = True
+    rest = tk.resume(first, task=task, data=ITEMS, **WHOLE)
+    assert values(rest) == values(tk.Experiment.load("first"))
+    assert values(rest)["share_of_ok"] == sum(one.ok for one in rest) / 6
+
+
+@pytest.mark.parametrize("door", [tk.resume, tk.rerun_failures])
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([], "was judged as a whole by share_of_ok, not by nothing: give the same, as experiment_metrics="),
+        ([share_of_right], "was judged as a whole by share_of_ok, not by share_of_right"),
+    ],
+    ids=["none", "others"],
+)
+def test_other_metrics_of_the_whole_are_refused_before_the_first_call(
+    door: Any, given: Any, said: str, task: Task, keeper: object
+) -> None:
+    tk.evaluate(ITEMS[:2], task, name="first", experiment_metrics=[share_of_ok])
+    task.taken()
+    with pytest.raises(tk.ExperimentError) as caught:
+        door("first", task=task, data=ITEMS[:2], experiment_metrics=given)
+    assert said in str(caught.value)
+    assert task.taken() == {}
