@@ -123,7 +123,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--max-regression", metavar="N", action="append", default=[], help=worse)
     add("--max-failures", metavar="N", type=whole, help="failed calls that are allowed; after more nothing begins")
     add = parser.add_argument_group("where results go besides").add_argument
-    add("--junit", metavar="FILE", help="JUnit XML, a test for each call")
+    add("--junit", metavar="FILE", help="JUnit XML: a test for each call, and in a suite of their own for each gate")
     add("--html", metavar="FILE", help="a page that opens without a server")
     add("--json", metavar="FILE", help="everything, e.g. as a baseline")
     add("--markdown", metavar="FILE", help="for a pull request")
@@ -164,14 +164,13 @@ def run(parsed: argparse.Namespace) -> int:
     if asked.baseline is not None:
         print()
         experiment.compare(asked.baseline).print()
-    _write(experiment, asked)
+    decision, undecided = _decided(experiment, asked)
+    _write(experiment, asked, decision)
     receipt = flush(timeout=30)
     if not receipt.complete:
         print(receipt_text(receipt), file=sys.stderr)
-    try:
-        decision = _decided(experiment, asked)
-    except ValueError as error:  # what only results can show: a metric that gives labels
-        print(f"tracekeeper: {error}", file=sys.stderr)
+    if decision is None:
+        print(f"tracekeeper: {undecided}", file=sys.stderr)
         return USAGE
     print()
     print(decision.text)
@@ -238,9 +237,9 @@ def _evaluated(parsed: argparse.Namespace, asked: Asked) -> Experiment:
     return evaluate(asked.data, asked.task, **given)
 
 
-def _write(experiment: Experiment, asked: Asked) -> None:
+def _write(experiment: Experiment, asked: Asked, decision: Decision | None) -> None:
     write: dict[str, Callable[[Path], Any]] = {
-        "junit": experiment.to_junit,
+        "junit": lambda path: experiment.to_junit(path, decision=decision),
         "html": lambda path: experiment.to_html(path, baseline=asked.baseline),
         "json": experiment.to_json,
         "markdown": experiment.to_markdown,
@@ -252,14 +251,19 @@ def _write(experiment: Experiment, asked: Asked) -> None:
         print(f"written: {place}")
 
 
-def _decided(experiment: Experiment, asked: Asked) -> Decision:
-    return decide(
-        experiment,
-        fail_under=asked.fail_under,
-        baseline=asked.baseline,
-        max_regression=asked.max_regression,
-        max_failures=asked.max_failures,
-    )
+def _decided(experiment: Experiment, asked: Asked) -> tuple[Decision | None, str]:
+    """The verdict of the gates; or that there is none, and why: only results can show that a metric gives labels."""
+    try:
+        decision = decide(
+            experiment,
+            fail_under=asked.fail_under,
+            baseline=asked.baseline,
+            max_regression=asked.max_regression,
+            max_failures=asked.max_failures,
+        )
+    except ValueError as error:
+        return None, str(error)
+    return decision, ""
 
 
 def _say_resume(words: list[str], experiment: str) -> None:

@@ -25,6 +25,8 @@ from tracekeeper.types import ItemStatus
 if TYPE_CHECKING:
     import pandas
 
+    from tracekeeper.evaluation.gates import Decision
+
 
 class Results:
     """The calls of a run in dataset order, with their scores, and what they say.
@@ -244,7 +246,13 @@ class Results:
         """
         return _given(reports.page.html(self, baseline), path)
 
-    def to_junit(self, path: str | Path | None = None, *, thresholds: Mapping[str, float] | None = None) -> str | None:
+    def to_junit(
+        self,
+        path: str | Path | None = None,
+        *,
+        thresholds: Mapping[str, float] | None = None,
+        decision: Decision | None = None,
+    ) -> str | None:
         """Write JUnit XML, a test for each call; without ``path`` return its text.
 
         A call that failed and a metric that could not judge are *errors*; a value on the wrong side of its threshold
@@ -256,13 +264,15 @@ class Results:
             Where to.
         thresholds:
             By metric: the worst value that passes (the highest one of a metric to be minimized).
+        decision:
+            Of ``gates.decide``: then a second suite has a test for each gate, which fails when the gate does.
 
         Raises
         ------
         ValueError
             When a metric of that name is not there.
         """
-        return _given(reports.junit.xml(self, thresholds or {}), path)
+        return _given(reports.junit.xml(self, thresholds or {}, decision), path)
 
 
 def _open(results: Iterable[ItemResult]) -> int:

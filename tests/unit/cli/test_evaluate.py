@@ -74,7 +74,8 @@ def test_a_run_is_printed_stored_written_and_passes(run: Run, app: Any, tmp_path
     stored = tk.Experiment.load("main")
     assert (len(stored), stored.complete, stored.metric_names) == (80, True, ["exact_match", "is_long"])
     suite = ElementTree.parse(tmp_path / "out" / "r.xml").getroot()
-    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("80", "0", "0")
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("83", "0", "0")
+    assert [one.get("tests") for one in suite] == ["80", "3"]
     assert json.loads((tmp_path / "out" / "r.json").read_text())["experiment"]["id"] == stored.id
 
 
@@ -103,6 +104,31 @@ def test_a_regression_fails_only_when_it_is_more_than_noise(run: Run, app: Any, 
         worse = evaluate(run, *again, "--baseline", baseline, task="ci_app:wrong")
         assert worse.code == 1
         assert "worse by 100.0 %, more than the allowed 2.0 % and more than noise (p <" in worse.out
+
+
+def test_every_gate_is_a_test_of_the_junit_file_that_fails_as_it_does(run: Run, app: Any, tmp_path: Path) -> None:
+    assert evaluate(run, "--metric", "exact_match", "--name", "main").code == 0
+    gates = ("--fail-under", "exact_match=80%", "--baseline", "main", "--max-regression", "0.02", "--junit", "r.xml")
+    found = evaluate(run, "--metric", "exact_match", "--name", "now", *gates, task="ci_app:wrong")
+    assert found.code == 1
+    root = ElementTree.parse(tmp_path / "r.xml").getroot()
+    calls, suite = root.findall("testsuite")
+    assert (calls.get("name"), suite.get("name")) == ("now", "now: gates")
+    assert (calls.get("failures"), suite.get("failures"), root.get("failures")) == ("0", "2", "2")
+    assert (calls.get("tests"), suite.get("tests"), root.get("tests")) == ("40", "4", "44")
+    wrong = {case.get("name"): case.find("failure") for case in suite.findall("testcase")}
+    assert [name for name, failure in wrong.items() if failure is not None] == [
+        "exact_match: fail_under",
+        "exact_match: max_regression",
+    ]
+    assert [name for name, failure in wrong.items() if failure is None] == ["complete", "failures"]
+    said = [f"FAILED: {failure.get('message')}" for failure in wrong.values() if failure is not None]
+    assert said == [line for line in found.out.splitlines() if line.startswith("FAILED")], "in the same words"
+
+
+def test_without_a_verdict_the_junit_file_has_the_calls_alone(run: Run, app: Any, tmp_path: Path) -> None:
+    assert evaluate(run, "--metric", "ci_app:kind", "--fail-under", "kind=1", "--junit", "r.xml").code == 2
+    assert [one.get("tests") for one in ElementTree.parse(tmp_path / "r.xml").getroot()] == ["40"]
 
 
 def test_a_metric_may_have_a_limit_of_its_own(run: Run, app: Any) -> None:

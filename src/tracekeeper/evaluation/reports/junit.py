@@ -1,4 +1,4 @@
-"""Results as JUnit XML, which every CI server shows: a test for each call.
+"""Results as JUnit XML, which every CI server shows: a test for each call, and in a suite of their own for each gate.
 
 Format: the elements that Jenkins' JUnit plugin documents (https://github.com/jenkinsci/junit-plugin) and GitLab and
 GitHub tools read: ``testsuites``, ``testsuite``, ``properties``, ``testcase`` with ``failure``, ``error`` or
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
@@ -25,6 +26,7 @@ from tracekeeper.types import ItemStatus
 
 if TYPE_CHECKING:
     from tracekeeper.evaluation.facts import MetricFacts
+    from tracekeeper.evaluation.gates import Decision
     from tracekeeper.evaluation.results import Results
 
 OUTPUT = 10_000
@@ -34,7 +36,11 @@ OUTPUT = 10_000
 _forbidden = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def xml(results: Results, thresholds: Mapping[str, float]) -> str:
+COUNTED = {"failure": "failures", "error": "errors", "skipped": "skipped"}
+"""What may become of a test, and the attribute of a suite that counts it."""
+
+
+def xml(results: Results, thresholds: Mapping[str, float], decision: Decision | None = None) -> str:
     """The file's text; see ``Results.to_junit``."""
     names = results.metric_names
     for name in thresholds:
@@ -50,28 +56,40 @@ def xml(results: Results, thresholds: Mapping[str, float]) -> str:
     for name, value in said.items():
         if value:
             ElementTree.SubElement(properties, "property", name=_clean(name), value=_clean(value))
-    counts = {"failure": 0, "error": 0, "skipped": 0}
-    for result in results.items:
-        case = _case(result, facts.title, names, results.metrics, thresholds)
-        for child in case:
-            if child.tag in counts:
-                counts[child.tag] += 1
-                break
-        suite.append(case)
+    suite.extend(_case(result, facts.title, names, results.metrics, thresholds) for result in results.items)
     seconds = sum(result.seconds or 0.0 for result in results.items)
-    suite.attrib.update(
-        tests=str(len(results)),
-        failures=str(counts["failure"]),
-        errors=str(counts["error"]),
-        skipped=str(counts["skipped"]),
-        time=f"{seconds:.3f}",
-    )
+    suite.attrib.update(_counts([suite]), time=f"{seconds:.3f}")
     if facts.started is not None:
         suite.set("timestamp", datetime.fromtimestamp(facts.started, UTC).strftime("%Y-%m-%dT%H:%M:%S"))
-    root = ElementTree.Element("testsuites", suite.attrib)
-    root.append(suite)
+    suites = [suite] if decision is None else [suite, _gates(decision, facts.title)]
+    root = ElementTree.Element("testsuites", {**suite.attrib, **_counts(suites)})
+    root.extend(suites)
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def _gates(decision: Decision, title: str) -> ElementTree.Element:
+    """Whether the build may pass: a test for each gate, with its sentence."""
+    name = _clean(f"{title}: gates")
+    suite = ElementTree.Element("testsuite", name=name)
+    properties = ElementTree.SubElement(suite, "properties")
+    ElementTree.SubElement(properties, "property", name="exit_code", value=str(decision.exit_code))
+    for check in decision.checks:
+        called = _clean(f"{check.metric}: {check.kind}" if check.metric else check.kind)
+        case = ElementTree.SubElement(suite, "testcase", classname=name, name=called, time="0.000")
+        if not check.passed:
+            failure = ElementTree.SubElement(case, "failure", message=_clean(check.text), type=check.kind)
+            failure.text = _clean(check.text)
+        ElementTree.SubElement(case, "system-out").text = _clean(check.text)
+    suite.attrib.update(_counts([suite]), time="0.000")
+    return suite
+
+
+def _counts(suites: Sequence[ElementTree.Element]) -> dict[str, str]:
+    """Of the tests of some suites: each once, by what became of it."""
+    cases = [case for suite in suites for case in suite.iter("testcase")]
+    found = Counter(next((child.tag for child in case if child.tag in COUNTED), "") for case in cases)
+    return {"tests": str(len(cases)), **{name: str(found[tag]) for tag, name in COUNTED.items()}}
 
 
 def _case(
