@@ -87,7 +87,8 @@ def parallel_map(
         Called in the calling thread with each outcome as it comes, in order of completion. What it raises is logged
         and counted. It may be async.
     progress:
-        Show a line on stderr; a string is its label. A bar, where ``rich`` is installed and stderr is a terminal.
+        Show a line on stderr; a string is its label. A bar in a notebook, below the cell, and where ``rich`` is
+        installed and stderr is a terminal.
 
     Returns
     -------

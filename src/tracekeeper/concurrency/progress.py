@@ -1,4 +1,6 @@
-"""How far a map is, on stderr: one line that is rewritten on a terminal, one line now and then elsewhere."""
+"""How far a map is: one line that is rewritten on a terminal, a bar below the cell of a notebook, elsewhere a line on
+stderr now and then.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +11,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from tracekeeper.concurrency.notebooks import Shown, notebook
 from tracekeeper.concurrency.outcome import Outcome
 
 logger = logging.getLogger("tracekeeper")
 
 ON_TERMINAL = 0.1
 """Seconds between two looks at the line on a terminal."""
+IN_NOTEBOOK = 0.25
+"""The same below the cell of a notebook: each look is a message to the browser."""
 ELSEWHERE = 10.0
 """Seconds between two lines in a file or a pipe; the last one always comes."""
 
@@ -37,7 +42,9 @@ class Progress:
         self._not_ok: dict[str, int] = {}
         self._begun = self._shown = time.monotonic()
         self._stream: Any = sys.stderr
-        self._terminal = self._safely(lambda: bool(self._stream.isatty())) or False
+        self._notebook = notebook(self._now())
+        self._terminal = self._notebook is None and (self._safely(lambda: bool(self._stream.isatty())) or False)
+        self._every = IN_NOTEBOOK if self._notebook is not None else ON_TERMINAL if self._terminal else ELSEWHERE
         self._rich: Any = None
         if self._terminal and importlib.util.find_spec("rich") is not None:
             self._rich = self._safely(self._with_rich)
@@ -48,7 +55,7 @@ class Progress:
         if outcome.status != "ok":
             self._not_ok[outcome.status] = self._not_ok.get(outcome.status, 0) + 1
         now = time.monotonic()
-        if now - self._shown >= (ON_TERMINAL if self._terminal else ELSEWHERE):
+        if now - self._shown >= self._every:
             self._shown = now
             self._safely(self._show)
 
@@ -62,8 +69,13 @@ class Progress:
         others = "".join(f", {count} {status}" for status, count in sorted(self._not_ok.items()))
         return f"{self._label} {self._done}{of}{others}, {time.monotonic() - self._begun:.1f} s"
 
+    def _now(self) -> Shown:
+        return Shown(self.line(), self._done, self._total)
+
     def _show(self, last: bool = False) -> None:
-        if self._rich is not None:
+        if self._notebook is not None:
+            self._notebook.show(self._now())
+        elif self._rich is not None:
             bar, task = self._rich
             bar.update(task, completed=self._done, description=self.line())
             if last:
@@ -86,11 +98,11 @@ class Progress:
         return bar, task
 
     def _safely(self, show: Callable[[], Any]) -> Any:
-        if self._stream is None:  # no stderr at all, or it failed before
+        if self._stream is None and self._notebook is None:  # no stderr at all, or it failed before
             return None
         try:
             return show()
         except Exception as error:  # noqa: BLE001  closed, full, or somebody's replacement of it
-            self._stream = self._rich = None
+            self._stream = self._rich = self._notebook = None
             logger.debug("tracekeeper: progress is not shown any more: %r", error)
             return None

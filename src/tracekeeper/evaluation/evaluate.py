@@ -85,7 +85,7 @@ def evaluate(data: Any, task: Callable[..., Any], **options: Unpack[EvaluateOpti
     executor:
         ``"local"``, this process, or an ``Executor`` of your own (see ``evaluation.executors.executor``).
     progress:
-        Show on stderr how far it is.
+        Show how far it is: below the cell of a notebook, else on stderr.
     on_result:
         Called with each ``ItemResult`` as it comes.
 

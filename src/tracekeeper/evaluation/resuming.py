@@ -64,7 +64,7 @@ def resume(
     data:
         The items again, unless they were a stored ``tk.Dataset``. There may be more of them than there were.
     progress:
-        Show on stderr how far it is.
+        Show how far it is: below the cell of a notebook, else on stderr.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def rerun_failures(
         Which: ``error`` (the task raised), ``timed_out``, ``interrupted`` (it had begun and did not end: Ctrl-C, or its
         process died), ``pending`` (it never began). Default: all but ``pending``, which ``tk.resume`` does.
     progress:
-        Show on stderr how far it is.
+        Show how far it is: below the cell of a notebook, else on stderr.
 
     Raises
     ------
