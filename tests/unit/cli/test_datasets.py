@@ -70,6 +70,15 @@ def test_an_export_to_standard_output_is_json_lines(run: Run) -> None:
     assert run("datasets", "export", "d", "-", "--format", "csv").out.splitlines() == ["id,q", "a,1", "b,2"]
 
 
+def test_a_filter_chooses_what_is_shown_and_exported(run: Run) -> None:
+    tk.Dataset("d").insert([{"id": "a", "q": 1}, {"id": "b", "q": 2, "tags": "x"}, {"id": "c", "q": 3, "tags": "x"}])
+    assert run("datasets", "export", "d", "-", "--filter", "input.q < 3 and tag = x").out == (
+        '{"id":"b","q":2,"tags":["x"]}\n'
+    )
+    assert json.loads(run("datasets", "show", "d", "--filter", "tag = x", "--json").out)["items"] == 2
+    assert len(run("datasets", "export", "d", "-", "--filter", "tag = x", "--sample", "1").out.splitlines()) == 1
+
+
 def test_records_become_a_dataset(run: Run) -> None:
     tk.log_record(input={"question": "a"}, output="bad", app="rag")
     tk.log_record(input={"question": "b"}, output="good", app="rag")
@@ -96,6 +105,8 @@ def test_records_become_a_dataset(run: Run) -> None:
         (["show", "capitals", "--version", "ffff"], 1, "has no version 'ffff'"),
         (["show", "capitals", "--update"], 2, "--update is not for datasets show"),
         (["show", "capitals", "--sample", "many"], 2, "--sample many: expected a number"),
+        (["export", "capitals", "-", "--filter", "q = 1"], 2, "write input.q"),
+        (["import", "d", "missing.csv", "--filter", "q = 1"], 2, "--filter is not for datasets import"),
         (["export", "capitals", "x.doc"], 1, "its ending tells no format"),
         (["diff", "capitals", "1", "2", "3"], 2, "expected: tracekeeper datasets diff"),
     ],
