@@ -343,3 +343,38 @@ print([one.scores["right"].value for one in experiment])
         tmp_path,
     )
     assert finished.out.split("\n")[:3] == ["True pending", "1.0 1.0", str([True] * 6)], finished.err
+
+
+def test_a_call_that_returned_is_not_made_again_although_its_process_died_before_it_could_say_so(
+    tmp_path: Path,
+) -> None:
+    died = programs.run(
+        TASK
+        + """
+from tracekeeper.types import faults
+faults.arm("evaluation.outcome", faults.killing(after=4))
+tk.evaluate(ITEMS[:8], task, metrics=[right], name="run", concurrency=1)
+""",
+        tmp_path,
+    )
+    assert died.code == -9
+    _, done = accounts(tmp_path)
+    again = programs.run(
+        TASK
+        + """
+found = {item.item_id: item for item in tk.Experiment.load("run")}
+ended = [item.item_id for item in found.values() if item.status == "ok"]
+assert all(item.output == item.expected and item.seconds > 0 and item.attempts == 1 for item in map(found.get, ended))
+experiment = tk.resume("run", task=task, metrics=[right], data=ITEMS[:8])
+print(len(ended), experiment.complete, all(item.scores["right"].value for item in experiment))
+""",
+        tmp_path,
+    )
+    assert again.code == 0, again.err
+    ended, *rest = again.out.split()
+    assert rest == ["True", "True"]
+    begun_in_all, _ = accounts(tmp_path)
+    assert int(ended) >= 5, "the fifth outcome was never said, and its call had returned"
+    twice = {number for number, times in begun_in_all.items() if times > 1}
+    assert len(twice) <= 1, "what was under way"
+    assert not twice & {number for number in done if int(number) < int(ended)}

@@ -17,6 +17,7 @@ from tracekeeper.evaluation.running.task_app import Before, json_with
 from tracekeeper.journal.frames import ItemFrame
 from tracekeeper.scoring import stored as stored_records
 from tracekeeper.scoring.stored import StoredRecord
+from tracekeeper.scoring.views import ITEM
 from tracekeeper.tracing import capture, runtime
 from tracekeeper.types import ExperimentError, ItemStatus, Score, ScoreStatus
 
@@ -198,9 +199,12 @@ def _result(item: str, repeat: int, row: Any, record: StoredRecord | None, score
     if row is None:
         return ItemResult(item_id=item, repeat=repeat, status=ItemStatus.PENDING, reason="it has not begun")
     status, reason = ItemStatus(row.status), row.reason
-    if status is ItemStatus.RUNNING and record is not None and record.status == "interrupted":
-        status, reason = ItemStatus.PENDING, DIED
-    kept = {} if row.data is None else orjson.loads(row.data)
+    if status is ItemStatus.RUNNING and record is not None:
+        if record.status == "interrupted":
+            status, reason = ItemStatus.PENDING, DIED
+        elif record.status == "ok":  # it returned, and its process died before it could say what became of the item
+            status = ItemStatus.OK
+    kept = _kept(row, record)
     fields = kept.get("fields") or (capture.decode(record.input) if record is not None and record.input else {})
     fields = fields if isinstance(fields, dict) else {"input": fields}
     tokens = kept.get("tokens") or (None, None)
@@ -215,8 +219,8 @@ def _result(item: str, repeat: int, row: Any, record: StoredRecord | None, score
         output=_output(status, record),
         error=kept.get("error"),
         reason=reason,
-        seconds=kept.get("seconds"),
-        attempts=kept.get("attempts", 0),
+        seconds=kept.get("seconds", None if record is None or record.duration is None else record.duration / 1e9),
+        attempts=kept.get("attempts", int(status is ItemStatus.OK)),
         cost=kept.get("cost"),
         input_tokens=tokens[0],
         output_tokens=tokens[1],
@@ -225,6 +229,15 @@ def _result(item: str, repeat: int, row: Any, record: StoredRecord | None, score
         scores=scores,
         earlier=msgspec.convert(kept.get("earlier", ()), tuple[EarlierCall, ...]),
     )
+
+
+def _kept(row: Any, record: StoredRecord | None) -> dict[str, Any]:
+    """What was said of an item when its call had ended; before that, what its record began with."""
+    if row.data is None and record is not None and record.metadata is not None:
+        metadata = capture.decode(record.metadata)
+        item = metadata.get(ITEM) if isinstance(metadata, dict) else None
+        return {name: item[name] for name in ("fields", "tags", "split") if name in item} if item else {}
+    return {} if row.data is None else orjson.loads(row.data)
 
 
 def _put_aside(result: ItemResult) -> ItemResult:

@@ -30,7 +30,7 @@ from tracekeeper.judging.tasks import bind_task
 from tracekeeper.scoring.record import Record
 from tracekeeper.tracing import failures, runtime
 from tracekeeper.tracing.tracking import UsageTotal
-from tracekeeper.types import ItemStatus, Score, ScoreStatus
+from tracekeeper.types import ItemStatus, Score, ScoreStatus, faults
 
 log = logging.getLogger("tracekeeper")
 
@@ -153,6 +153,7 @@ class Run:
 
     def _outcome(self, outcome: Outcome[Any]) -> None:
         """A call has ended, or will not begin."""
+        faults.point("evaluation.outcome")
         assert outcome.index is not None
         call = self._calls.pop(outcome.index, None)
         if call is None:  # never taken: there was no room before the run was stopped

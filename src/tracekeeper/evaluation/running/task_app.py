@@ -109,7 +109,8 @@ class Call:
     def known(self) -> dict[str, Any]:
         """What the store keeps of the item beside its record."""
         item = self.item
-        return {"fields": dict(item.fields), "tags": list(item.tags), "split": item.split}
+        known = {"fields": dict(item.fields), "tags": list(item.tags), "split": item.split}
+        return {name: value for name, value in known.items() if value}
 
 
 class Attempt:
@@ -143,7 +144,7 @@ class Attempt:
         call = self._call
         item = call.item
         if state.span is not None:
-            known = {"experiment": call.experiment, "id": item.id, "repeat": call.repeat, "fields": dict(item.fields)}
+            known = {"experiment": call.experiment, "id": item.id, "repeat": call.repeat, **call.known()}
             state.span.set(
                 expected=... if item.expected is None else item.expected,
                 metadata={ITEM: known},
