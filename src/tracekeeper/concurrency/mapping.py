@@ -26,6 +26,8 @@ HELD_LIMIT = 256
 """Threads that calls of maps which never came back may hold in a process before an item is refused."""
 GRACE = 0.5
 """Seconds that running calls have after Ctrl-C; what ends in them counts as finished."""
+HELD_FOR = 1.0
+"""Seconds after which it is asked again whether items are still held back."""
 LOOK_AHEAD = 64
 """At most that many items are taken before there is a place for them, and never more than there are places."""
 
@@ -98,6 +100,8 @@ class Map:
         post: Callable[[Event], None],
     ) -> None:
         self.interrupted = False
+        self.hold: Callable[[], bool] | None = None
+        """Says, before an item is taken, whether to take none for now. ``look`` has it asked again."""
         self.outcomes: list[Outcome[Any]] = []
         """In the order of the items; complete when ``finished``."""
         self.total = total
@@ -111,7 +115,7 @@ class Map:
         self._started: dict[int, tuple[Call, Task]] = {}
         self._pausing: dict[int, tuple[Call, Outcome[Any]]] = {}
         self._before: dict[int, tuple[str, ...]] = {}  # why items were tried again
-        self._all_taken = False
+        self._all_taken = self._holding = False
         self._stopped: tuple[OutcomeStatus, str] | None = None
 
     # -- from the door -----------------------------------------------------------------------------------------
@@ -124,6 +128,9 @@ class Map:
     def fill(self) -> None:
         """Begin what there is room for. Iterates over the caller's items, which may raise."""
         while not self._all_taken and self._stopped is None and len(self._started) + len(self._pausing) < self._window:
+            if self.hold is not None and self.hold():
+                self._look_later()
+                return
             call = next(self._calls, None)
             if call is None:
                 self._all_taken = True
@@ -172,6 +179,10 @@ class Map:
         """Begin nothing more: what has not begun ends ``cancelled`` with this reason, what runs goes on to its end."""
         self._post((None, partial(self._stop_once, reason)))
 
+    def look(self) -> None:
+        """Ask again whether items are held back."""
+        self._post((None, _nothing))
+
     def abort(self) -> None:
         """End with ``KeyboardInterrupt``."""
         self._post((None, _abort))
@@ -190,6 +201,15 @@ class Map:
             asynchronous=call.asynchronous,
         )
         self._started[index] = (call, task)
+
+    def _look_later(self) -> None:
+        if not self._holding:
+            self._holding = True
+            clock = self._runner.clock
+            clock.at(clock.now() + HELD_FOR, partial(self._post, (None, self._looked)))
+
+    def _looked(self) -> None:
+        self._holding = False
 
     def _done(self, index: int, outcome: Outcome[Any]) -> None:
         self._post((index, outcome))
@@ -253,6 +273,10 @@ class Map:
 
 
 _NOT_YET: Outcome[Any] = Outcome(status="cancelled", reason="it has not ended")
+
+
+def _nothing() -> None:
+    """What is to be done when only ``fill`` is wanted."""
 
 
 def _abort() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import queue
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -34,7 +33,6 @@ from tracekeeper.evaluation.stored import Defined, Key, whole_frame
 from tracekeeper.evaluation.whole import names_of, run_metrics, scores_of_run
 from tracekeeper.journal.frames import Definition
 from tracekeeper.judging import Metric
-from tracekeeper.scoring.record import Record
 from tracekeeper.tracing import failures, ids, runtime
 from tracekeeper.types import ItemStatus
 
@@ -256,9 +254,8 @@ def run_of(
     before: Mapping[int, Before] | None = None,
 ) -> Run:
     """A run that has not begun. ``before``: by place, what is known of items that were called before."""
-    settled: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
     task = plan.task
-    app = TaskApp(task.target, name=task.name, version=task.version, metrics=plan.metrics, settled=settled)
+    app = TaskApp(task.target, name=task.name, version=task.version, metrics=plan.metrics)
     progress = RunProgress(defined.name, len(work)) if options["progress"] else None
     executor: Executor = options["executor"]
     if isinstance(options["executor"], str):
@@ -268,7 +265,6 @@ def run_of(
     return Run(
         defined.id,
         app,
-        settled,
         work,
         executor,
         max_failures=options["max_failures"],

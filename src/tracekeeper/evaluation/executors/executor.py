@@ -14,7 +14,7 @@ called, journaled, judged and counted, is the run's. So an executor has to promi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from tracekeeper.concurrency import Outcome
 from tracekeeper.concurrency.mapping import Call
@@ -40,4 +40,17 @@ class Executor(Protocol):
     @property
     def interrupted(self) -> bool:
         """Whether Ctrl-C stopped it."""
+        ...
+
+
+@runtime_checkable
+class Paced(Protocol):
+    """What an executor has besides when it can wait before it begins a call, for scores that lag behind."""
+
+    concurrency: int
+    hold: Callable[[], bool] | None
+    """Asked before each call is begun, in the thread (task) of ``run``: whether to begin none for now."""
+
+    def look(self) -> None:
+        """Have ``hold`` asked again. From any thread."""
         ...

@@ -16,6 +16,8 @@ class LocalExecutor(Parallel):
     def __init__(self, *, concurrency: int, timeout: float | None, retries: int) -> None:
         super().__init__(concurrency=concurrency, timeout=timeout, retries=retries)
         self._state: Map | None = None
+        self.hold: Callable[[], bool] | None = None
+        """See ``Paced``."""
 
     def run(self, calls: Iterator[Call], total: int, told: Told) -> None:
         """See ``Executor``."""
@@ -32,6 +34,11 @@ class LocalExecutor(Parallel):
         if self._state is not None:
             self._state.stop(reason)
 
+    def look(self) -> None:
+        """See ``Paced``."""
+        if self._state is not None:
+            self._state.look()
+
     @property
     def interrupted(self) -> bool:
         """See ``Executor``."""
@@ -39,4 +46,5 @@ class LocalExecutor(Parallel):
 
     def _map(self, calls: Iterator[Call], total: int | None, post: Callable[[Event], Any]) -> Map:
         self._state = super()._map(calls, total, post)
+        self._state.hold = self.hold
         return self._state

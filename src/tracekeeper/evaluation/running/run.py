@@ -20,7 +20,7 @@ from tracekeeper.concurrency.mapping import GRACE
 from tracekeeper.concurrency.mapping import Call as MapCall
 from tracekeeper.concurrency.shapes import describe, is_async, is_awaitable
 from tracekeeper.concurrency.waits import LOOK
-from tracekeeper.evaluation.executors.executor import Executor
+from tracekeeper.evaluation.executors.executor import Executor, Paced
 from tracekeeper.evaluation.item import Item
 from tracekeeper.evaluation.result import ItemResult
 from tracekeeper.evaluation.running.progress import RunProgress
@@ -43,6 +43,8 @@ _STATUS = {
 }
 UNENDED = 5.0
 """Seconds without any score after which records are looked at that should have ended."""
+AHEAD = 1_000
+"""Calls that may have ended and wait for their scores before no more begin; at least four for each place."""
 FINAL = frozenset({ItemStatus.OK, ItemStatus.ERROR, ItemStatus.TIMED_OUT, ItemStatus.SKIPPED})
 """An item with one of these is not run again. (``cancelled``: it is the rest of a run that was interrupted.)"""
 
@@ -55,7 +57,7 @@ class Run:
     experiment:
         Its id.
     app:
-        The task with its metrics; it puts records whose scores are final into ``settled``.
+        The task with its metrics.
     work:
         What is to be called: item, which repeat, and its place among the results.
     executor:
@@ -72,7 +74,6 @@ class Run:
         self,
         experiment: str,
         app: TaskApp,
-        settled: queue.SimpleQueue[Record | None],
         work: Sequence[tuple[Item, int, int]],
         executor: Executor,
         *,
@@ -90,7 +91,12 @@ class Run:
         """Whether Ctrl-C ended it."""
         self._experiment = experiment
         self._app = app
-        self._settled = settled
+        self._settled: queue.SimpleQueue[Record] = queue.SimpleQueue()
+        """Records whose scores are final and that were not looked at yet."""
+        self._heard = time.monotonic()
+        self._held = False
+        self._most = AHEAD
+        app.tell = self._judged
         self._work = work
         self._executor = executor
         self._max_failures = max_failures
@@ -122,6 +128,7 @@ class Run:
             The second Ctrl-C.
         """
         try:
+            self._pace()
             self._executor.run(self._to_call(), len(self._work), self._outcome)
             self._calls_are_over()
             self._wait_for_scores()
@@ -131,11 +138,17 @@ class Run:
     async def arun(self) -> None:
         """The same without blocking the running loop."""
         try:
+            self._pace()
             await self._executor.arun(self._to_call(), len(self._work), self._outcome)
             self._calls_are_over()
             await asyncio.to_thread(self._wait_for_scores)
         finally:
             self._close()
+
+    def _pace(self) -> None:
+        if isinstance(self._executor, Paced):
+            self._most = max(AHEAD, 4 * self._executor.concurrency)
+            self._executor.hold = self._behind
 
     # -- calls -------------------------------------------------------------------------------------------------
 
@@ -210,8 +223,29 @@ class Run:
                 return
             self._scored(record)
 
-    def _scored(self, record: Record | None) -> None:
-        if record is None or record.key in self._given_up:
+    def _judged(self, record: Record) -> None:
+        """All scores of a record are final. From any thread, lock-free."""
+        self._settled.put(record)
+        self._heard = time.monotonic()
+        if self._held and self._unjudged() <= self._most:
+            self._held = False
+            assert isinstance(self._executor, Paced)
+            self._executor.look()
+
+    def _unjudged(self) -> int:
+        return len(self._ended) - self._settled.qsize()
+
+    def _behind(self) -> bool:
+        """Whether scores lag so far behind that no call is begun for now: what waits for them is in memory.
+
+        When none has come for long, calls go on all the same: then it is not the number of them that scores wait for.
+        """
+        self._take_settled()
+        self._held = self._unjudged() > self._most and time.monotonic() - self._heard < UNENDED
+        return self._held and self._unjudged() > self._most  # one may have come before it could see that we are held
+
+    def _scored(self, record: Record) -> None:
+        if record.key in self._given_up:
             return
         ended = self._ended.pop(record.key, None)
         if ended is None:

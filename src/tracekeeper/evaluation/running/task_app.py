@@ -6,7 +6,6 @@ span as it begins, so they are on disk with it, and every metric finds them ther
 
 from __future__ import annotations
 
-import queue
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
@@ -44,10 +43,10 @@ class TaskApp(App[..., Any]):
         name: str,
         version: str,
         metrics: Sequence[Metric],
-        settled: queue.SimpleQueue[Record | None],
     ) -> None:
         super().__init__(task, name=name, version=version, metrics=metrics)
-        self._tell = settled.put
+        self.tell: Callable[[Record], object] = lambda record: None
+        """Told of each record whose scores are final, in whatever thread. Must be lock-free and raise nothing."""
 
     def _check(self, metrics: Sequence[Metric]) -> None:
         """Not here: the plan knows the items' fields."""
@@ -55,7 +54,7 @@ class TaskApp(App[..., Any]):
     def settled(self, record: Record) -> None:
         """All scores that this process computes are final. Lock-free."""
         super().settled(record)
-        self._tell(record)
+        self.tell(record)
 
 
 class Before(NamedTuple):
