@@ -101,7 +101,7 @@ def dumped(value: Any) -> bytes:
     try:
         return _dumps(value)
     except Exception:  # noqa: BLE001  whatever its parts raise
-        return pickle.dumps(capture.decode(capture.encode(value, limit=LIMIT)[0]))
+        return pickle.dumps(capture.decode(capture.encode(value, limit=LIMIT, mask_keys=())[0]))
 
 
 def dumped_error(error: BaseException) -> tuple[bytes, str]:
@@ -119,16 +119,19 @@ def dumped_error(error: BaseException) -> tuple[bytes, str]:
 
 def loaded_error(data: bytes, shown: str) -> BaseException:
     """The exception, with the traceback that it had where it was raised as its cause."""
+    found: Any
     try:
         found = pickle.loads(data)
     except Exception as error:  # noqa: BLE001  its module is not here
         last = shown.strip().splitlines()[-1:] or [str(error)]
         found = ("builtins", *last[0].partition(": ")[::2])
-    if not isinstance(found, BaseException):
+    if isinstance(found, BaseException):
+        raised = found
+    else:
         module, name, message = found
-        found = type(name, (Exception,), {"__module__": module, "__qualname__": name})(message)
-    found.__cause__ = _Remote(shown)
-    return found
+        raised = type(name, (Exception,), {"__module__": module, "__qualname__": name})(message)
+    raised.__cause__ = _Remote(shown)
+    return raised
 
 
 def _dumps(value: Any) -> bytes:

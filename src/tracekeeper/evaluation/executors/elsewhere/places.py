@@ -5,8 +5,10 @@ on the loop where its coroutine waits.
 
 Invariants
 ----------
-- A call that was given to a worker hears its end: from the worker, or ``Lost`` when that is gone, or at its deadline
-  and ``OVERDUE`` when that has fallen silent. A silent worker is killed, since it may never speak again.
+- A call that was given to a worker hears its end: from the worker, or ``Lost`` when that is gone. A worker that has
+  fallen silent (C code holds the interpreter lock, the machine hangs) is killed ``OVERDUE`` after the deadline of a
+  call. If that call is the only one that is late, it timed out. Of several nobody knows which holds the others up: each
+  is lost, and made again alone.
 - A call that was lost before is alone on its worker, so a call that kills its workers costs its neighbours one attempt.
 - Workers that end before they are ready are replaced ``STARTS`` times in a row, then the run is told to stop.
 """
@@ -39,6 +41,7 @@ OVERDUE = 1.0
 STARTS = 3
 HELD = 16
 """Threads and loops of calls that never came back, from which on a worker is replaced when it has nothing to do."""
+SILENT = "its worker did not answer any more and was ended"
 LEAVE = 2.0
 """Seconds that workers have at the end for scores that are computed there."""
 SAY_AFTER = 10.0
@@ -318,15 +321,13 @@ class Places:
             late = [one for one in [*place.flights.values()] if one.overdue_at is not None and one.overdue_at < now]
             if not late:
                 continue
-            with self._lock:
-                for flight in late:
-                    place.flights.pop(flight.number, None)
-            timeout = self._setup.timeout
-            for flight in late:
-                reason = f"timed out after {timeout:g} s; its worker ({place.where}) did not answer and was ended"
-                flight.hear(_timed_out(flight, reason, timeout or 0.0))
+            if len(late) == 1:  # no other one can have held it up
+                with self._lock:
+                    place.flights.pop(late[0].number, None)
+                timeout = self._setup.timeout or 0.0
+                late[0].hear(_timed_out(late[0], f"timed out after {timeout:g} s; {SILENT} ({place.where})", timeout))
             place.hosted.kill()
-            self._gone(place, "it did not answer after the deadline of a call, and was ended")
+            self._gone(place, SILENT)
         if any(one.ready for one in self._places) or self._stopped:
             self._alone_since = time.monotonic()
             return
