@@ -8,7 +8,6 @@ import re
 import signal
 import threading
 import time
-import types
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ import pytest
 from tests.support import programs
 
 import tracekeeper as tk
-from tracekeeper.types import ItemStatus, WorkerLostError
+from tracekeeper.types import WorkerLostError
 
 ray = pytest.importorskip("ray")
 pytestmark = [
@@ -63,15 +62,7 @@ def made(kind: str) -> Any:
             await asyncio.sleep(60)
         return work(n)
 
-    def wrapped(*args: Any) -> Any:
-        return asynchronous(args[0]["n"] if isinstance(args[0], dict) else args[0])
-
-    def stream(n: int) -> Iterator[str]:
-        if n == 4:
-            threading.Event().wait(60)
-        yield from work(n)
-
-    return {"sync": sync, "async": asynchronous, "wrapped": wrapped, "stream": stream}[kind]
+    return {"sync": sync, "async": asynchronous}[kind]
 
 
 def right(output: str, expected: str) -> bool:
@@ -100,25 +91,40 @@ def spans(keeper: Any, one: Any) -> list[tuple[str, str, bool]]:
     return sorted((row.name, row.status, row.record_span_id == one.span_id) for row in rows)
 
 
-@pytest.mark.parametrize("kind", ["sync", "async", "wrapped", "stream"])
+@pytest.mark.parametrize("kind", ["sync", "async"])
 def test_outcomes_and_spans_are_those_of_a_local_run(kind: str, cluster: str, keeper: Any) -> None:
     options: dict[str, Any] = {"metrics": [right], "concurrency": 3, "timeout": 0.8}
     local = tk.evaluate(items(6), made(kind), name="local", **options)
     told: list[str] = []
-    there = tk.evaluate(
-        items(6), made(kind), name="ray", executor="ray", on_result=lambda one: told.append(one.item_id), **options
-    )
+    options.update(name="ray", executor="ray", on_result=lambda one: told.append(one.item_id))
+    if kind == "sync":
+        there = tk.evaluate(items(6), made(kind), **options)
+    else:
+        there = asyncio.run(beside_a_beating_loop(tk.aevaluate(items(6), made(kind), **options)))
     assert seen(there) == seen(local)
     assert Counter(one.status for one in there) == {"ok": 4, "error": 1, "timed_out": 1}
     assert sorted(told) == [f"i{n}" for n in range(6)]
-    stored = tk.Experiment.load("ray")
-    assert [one[:-1] for one in seen(stored)] == [one[:-1] for one in seen(there)], (
-        "what is stored is what was returned"
-    )
+    assert seen(tk.Experiment.load("ray")) == seen(there), "what is stored is what was returned"
     for one, other in zip(there, local, strict=True):
         if one.status != "timed_out":  # a thread of this process goes on after its deadline, one there does not
             assert spans(keeper, one) == spans(keeper, other)
     assert len(spans(keeper, there.items[3])) == 2
+
+
+async def beside_a_beating_loop(run: Any) -> tk.Experiment:
+    longest, last = 0.0, time.monotonic()
+
+    async def beat() -> None:
+        nonlocal longest, last
+        while True:
+            await asyncio.sleep(0.01)
+            longest, last = max(longest, time.monotonic() - last), time.monotonic()
+
+    beating = asyncio.create_task(beat())
+    experiment: tk.Experiment = await run
+    beating.cancel()
+    assert longest < 1.0, "the loop goes on meanwhile"
+    return experiment
 
 
 def test_what_is_said_on_a_worker_is_said_of_the_items_record(cluster: str, keeper: Any) -> None:
@@ -144,15 +150,15 @@ def test_what_is_said_on_a_worker_is_said_of_the_items_record(cluster: str, keep
     def documents(context: list[str]) -> str:
         return context[0]
 
-    def tools(trace: Any) -> int:
-        return len(trace.spans)
+    def spans_below(trace: Any) -> int:
+        return len(trace)
 
     with tk.context(user_id="u-1"):
-        [one] = tk.evaluate([{"question": "rain"}], task, metrics=[documents, tools], executor="ray", name="said")
+        [one] = tk.evaluate([{"question": "rain"}], task, metrics=[documents, spans_below], executor="ray", name="said")
     assert one.output == "Mild. for u-1"
     assert one.scores["documents"].value == "about rain"
     assert (one.cost, one.input_tokens, one.output_tokens) == (0.5, 7, 2)
-    assert one.scores["tools"].status == "scored", one.scores["tools"]
+    assert one.scores["spans_below"].value >= 3, "retriever, nested app, model, at least"
     [record] = tk.records('tag = "far"', limit=5)
     assert record.metadata["place"] == "there"
     [inner] = tk.records('app = "nested"', limit=5)
@@ -160,7 +166,7 @@ def test_what_is_said_on_a_worker_is_said_of_the_items_record(cluster: str, keep
     assert inner.scores["judge_length"].value is True
 
 
-def test_items_of_a_killed_worker_are_made_again_and_each_is_there_once(
+def test_calls_of_killed_workers_are_made_again_and_each_item_is_there_once(
     cluster: str, keeper: Any, tmp_path: Path
 ) -> None:
     def task(n: int) -> str:
@@ -168,51 +174,41 @@ def test_items_of_a_killed_worker_are_made_again_and_each_is_there_once(
             if n == 2 and not (tmp_path / "died").exists():
                 (tmp_path / "died").touch()
                 os.kill(os.getpid(), signal.SIGKILL)
+            if n == 5:
+                os._exit(3)  # each time: what ends all of its workers must cost its neighbours little
         return str(n)
 
-    experiment = tk.evaluate(items(12), task, metrics=[right], executor="ray", concurrency=2, name="lost")
-    assert [(one.item_id, one.status, one.output) for one in experiment] == [(f"i{n}", "ok", str(n)) for n in range(12)]
-    assert all(one.scores["right"].value for one in experiment)
-    again = [one for one in experiment if one.attempts > 1]
-    assert [one.item_id for one in again] == ["i2"]
-    assert keeper.ship() is None
-    rows = keeper.store().spans_of(again[0].trace_id)
-    assert {row.status for row in rows} == {"ok"}
-    lost = [record for record in tk.records(limit=50) if record.status == "interrupted"]
-    [record] = lost
-    assert record.input == {"n": 2}
-    assert "was lost" in record.error
-    below = keeper.store().spans_of(record.trace_id)
-    assert {row.status for row in below} == {"interrupted"}, "nothing is left running"
-
-
-def test_a_call_that_kills_its_workers_costs_its_neighbours_no_more_than_an_attempt(cluster: str, keeper: Any) -> None:
-    def task(n: int) -> str:
-        if n == 1:
-            os._exit(3)
-        return str(n)
-
-    experiment = tk.evaluate(items(8), task, executor="ray", concurrency=6, name="poison")
-    assert [one.status for one in experiment] == [ItemStatus.OK, ItemStatus.ERROR, *[ItemStatus.OK] * 6]
-    poison = experiment.items[1]
+    experiment = tk.evaluate(items(12), task, metrics=[right], executor="ray", concurrency=4, name="lost")
+    wanted = [(f"i{n}", "ok", str(n)) if n != 5 else ("i5", "error", None) for n in range(12)]
+    assert [(one.item_id, one.status, one.output) for one in experiment] == wanted
+    assert all(one.scores["right"].value for one in experiment if one.ok)
+    assert experiment.complete
+    poison = experiment.items[5]
     assert poison.attempts == 3
     assert "3 workers were lost while they made it" in (poison.reason or "")
     assert WorkerLostError.__name__ in (poison.error or "")
-    assert max(one.attempts for one in experiment if one is not poison) <= 2
-    assert experiment.complete
+    assert experiment.items[2].attempts >= 2
+    assert max(one.attempts for one in experiment if one is not poison) <= 3
+    assert keeper.ship() is None
+    lost = [record for record in tk.records(limit=50) if record.status == "interrupted"]
+    assert {record.input["n"] for record in lost} >= {2, 5}
+    assert all("was lost" in record.error for record in lost)
+    for record in lost:
+        below = keeper.store().spans_of(record.trace_id)
+        assert {row.status for row in below} <= {"interrupted", "ok"}, "nothing is left running"
 
 
 def test_code_that_holds_the_interpreter_is_ended_at_its_deadline(cluster: str, keeper: Any) -> None:
     def task(n: int) -> str:
-        if n == 0:
+        if n == 3:
             re.match(r"(a+)+$", "a" * 40 + "b")  # for years, in C, without letting go of the lock
         return str(n)
 
     began = time.monotonic()
     experiment = tk.evaluate(items(4), task, executor="ray", concurrency=4, timeout=1, name="held")
-    assert [one.status for one in experiment] == ["timed_out", "ok", "ok", "ok"]
-    assert "timed out after 1 s" in (experiment.items[0].reason or "")
-    assert time.monotonic() - began < 20
+    assert [one.status for one in experiment] == ["ok", "ok", "ok", "timed_out"]
+    assert "timed out after 1 s" in (experiment.items[3].reason or "")
+    assert time.monotonic() - began < 25
 
 
 def test_a_task_that_cannot_be_sent_is_said_before_anything_is_written(cluster: str, keeper: Any) -> None:
@@ -230,45 +226,10 @@ def test_a_task_that_cannot_be_sent_is_said_before_anything_is_written(cluster: 
         tk.Experiment.load("unsent")
 
 
-def test_a_task_that_workers_cannot_load_leaves_everything_to_a_resume(
-    cluster: str, keeper: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    here = types.ModuleType("only_here")
-    exec("def task(n):\n    return str(n)", here.__dict__)
-    monkeypatch.setitem(__import__("sys").modules, "only_here", here)
-    experiment = tk.evaluate(items(3), here.task, metrics=[right], executor="ray", name="unloaded")
-    assert [one.status for one in experiment] == ["pending"] * 3
-    assert experiment.notes == [
-        "the task cannot be loaded on a worker: ModuleNotFoundError: No module named 'only_here'"
-    ]
-    whole = tk.resume(experiment.id, task=here.task, metrics=[right], data=items(3))
-    assert [one.output for one in whole] == ["0", "1", "2"]
-
-
-def test_a_running_loop_goes_on_meanwhile(cluster: str, keeper: Any) -> None:
-    async def main() -> tuple[tk.Experiment, float]:
-        longest, last, over = 0.0, time.monotonic(), False
-
-        async def beat() -> None:
-            nonlocal longest, last
-            while not over:
-                await asyncio.sleep(0.01)
-                longest, last = max(longest, time.monotonic() - last), time.monotonic()
-
-        beating = asyncio.create_task(beat())
-        experiment = await tk.aevaluate(items(6), made("async"), executor="ray", timeout=0.5, name="awaited")
-        over = True
-        await beating
-        return experiment, longest
-
-    experiment, longest = asyncio.run(main())
-    assert Counter(one.status for one in experiment) == {"ok": 4, "error": 1, "timed_out": 1}
-    assert longest < 1.0
-
-
 RUN = """
 import os, time
 import tracekeeper as tk
+from tracekeeper.evaluation.executors.on_ray import ray_executor
 
 def task(n):
     file = os.open("account", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -288,7 +249,8 @@ def there(n):
 
 ITEMS = [{"id": f"i{n}", "n": n, "expected": str(n)} for n in range(16)]
 print("ready", flush=True)
-experiment = tk.evaluate(ITEMS, there, metrics=[right], executor="ray", concurrency=4, name="run")
+executor = ray_executor(concurrency=4, timeout=60, retries=0, workers=1)
+experiment = tk.evaluate(ITEMS, there, metrics=[right], name="run", executor=executor)
 print(experiment.complete, experiment.missing, experiment.notes, flush=True)
 """
 
@@ -297,35 +259,40 @@ def account(place: Path) -> Counter[str]:
     return Counter((place / "account").read_text().split()) if (place / "account").exists() else Counter()
 
 
-@pytest.mark.parametrize("how", ["SIGKILL", "SIGINT"])
-def test_what_is_left_by_a_program_that_was_stopped_is_resumed(how: str, cluster: str, tmp_path: Path) -> None:
-    run = programs.start(RUN, tmp_path, RAY_ADDRESS=cluster)
-    programs.ready(run)
-    until = time.monotonic() + 30
-    while len(account(tmp_path)) < 14:  # ten that end and four that do not
-        assert time.monotonic() < until, account(tmp_path)
-        time.sleep(0.01)
-    stopped = time.monotonic()
-    run.send_signal(signal.Signals[how])
-    out, err = run.communicate(timeout=30)
-    if how == "SIGINT":
-        assert run.returncode == 0, err
-        assert out.strip() == "False 6 ['it was interrupted by Ctrl-C']", err
-        assert time.monotonic() - stopped < 10
-    (tmp_path / "go").touch()
-    tk.configure(directory=tmp_path / ".tracekeeper")
+def test_what_stopped_programs_left_is_resumed(cluster: str, tmp_path: Path) -> None:
+    places = {how: tmp_path / how for how in ("SIGKILL", "SIGINT")}
+    runs = {how: programs.start(RUN, place, RAY_ADDRESS=cluster) for how, place in places.items()}
+    for how, run in runs.items():
+        programs.ready(run)
+        until = time.monotonic() + 60
+        while len(account(places[how])) < 14:  # ten that end and four that do not
+            assert time.monotonic() < until, account(places[how])
+            time.sleep(0.01)
+        stopped = time.monotonic()
+        run.send_signal(signal.Signals[how])
+        out, err = run.communicate(timeout=30)
+        if how == "SIGINT":
+            assert run.returncode == 0, err
+            assert out.strip() == "False 6 ['it was interrupted by Ctrl-C']", err
+            assert time.monotonic() - stopped < 10
+        (places[how] / "go").touch()
+        resumed(places[how], "ray" if how == "SIGKILL" else "local")
+
+
+def resumed(place: Path, executor: Any) -> None:
+    tk.configure(directory=place / ".tracekeeper")
     before = tk.Experiment.load("run")
     kept = {one.item_id for one in before if one.status == "ok"}
     assert len(kept) == 10
-    place = str(tmp_path)
+    path = str(place / "account")
 
     def task(n: int) -> str:
-        with open(os.path.join(place, "account"), "a") as file:
+        with open(path, "a") as file:
             file.write(f"{n}\n")
         return str(n)
 
-    whole = tk.resume("run", task=task, metrics=[right], data=items(16), executor="ray")
+    whole = tk.resume("run", task=task, metrics=[right], data=items(16), executor=executor)
     assert [(one.item_id, one.output) for one in whole] == [(f"i{n}", str(n)) for n in range(16)]
     assert all(one.scores["right"].value for one in whole)
-    counted = account(tmp_path)
+    counted = account(place)
     assert {f"i{n}" for n in counted if counted[n] > 1}.isdisjoint(kept), "what had ended is not run again"
