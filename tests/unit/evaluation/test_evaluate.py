@@ -385,7 +385,7 @@ def test_help_shows_every_option() -> None:
         ({"repeats": True}, "repeats=True: expected a whole number"),
         ({"budget": float("nan")}, "budget=nan: expected a number greater than 0"),
         ({"concurency": 3}, "evaluate has no option concurency=; did you mean concurrency=?"),
-        ({"executor": "cluster"}, "executor='cluster': expected 'local' or an object"),
+        ({"executor": "cluster"}, "executor='cluster': expected 'local', 'ray' or an object"),
         ({"filter": lambda item: False}, "filter= leaves no item to evaluate"),
         ({"sample": 0}, "sample=0: expected a number of items"),
         ({"mapping": {"refrence": "expected"}, "metrics": [lambda reference: 1]}, "did you mean 'reference'?"),

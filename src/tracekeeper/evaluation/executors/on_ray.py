@@ -98,7 +98,6 @@ class RayWorker:
         try:
             found: list[Message] = self._ray.get(self.poll)
         except self._ray.exceptions.RayError as error:
-            self.kill()  # what is said may not be its end: it may have raised, or be out of reach
             return Gone(_reason(error))
         self.poll = self._actor.poll.remote()
         return found

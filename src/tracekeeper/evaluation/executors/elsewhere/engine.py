@@ -37,7 +37,7 @@ class Hosted(Protocol):
         ...
 
     def kill(self) -> None:
-        """End the process at once, whatever it does. ``Engine.wait`` says ``Gone`` of it then."""
+        """End the process at once, whatever it does, if it has not ended. Nothing that it still says is heard."""
         ...
 
 

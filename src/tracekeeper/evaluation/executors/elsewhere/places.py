@@ -137,8 +137,13 @@ class Places:
     def ask(self, flight: Flight) -> None:
         """Give it a place: it hears the ``Place`` when there is one, or ``Stopped``."""
         with self._lock:
-            self._waiting.append(flight)
-        self._assign()
+            stopped = self._stopped
+            if not stopped:
+                self._waiting.append(flight)
+        if stopped:
+            flight.hear(Stopped(stopped))
+        else:
+            self._assign()
 
     def send(self, flight: Flight, order: Order, state: RecordState | None) -> None:
         """Have its place make the call."""
@@ -211,21 +216,15 @@ class Places:
             flight.hear(flight.place)
 
     def _free(self, flight: Flight) -> Place | None:
-        kept = next((one for one in self._places if one.ready and not one.flights), None)
+        able = sorted(
+            (one for one in self._places if one.ready and not one.retiring and not one.alone),
+            key=lambda one: len(one.flights),
+        )
         if flight.alone:
-            return kept
-        waits_alone = any(one.alone for one in self._waiting)
-        for place in sorted((one for one in self._places if one.ready), key=lambda one: len(one.flights)):
-            if place.retiring or place.alone or len(place.flights) >= self._setup.places:
-                continue
-            # While one waits to be alone, a worker is let run empty, unless it would be the only one for long.
-            if waits_alone and place is self._draining():
-                continue
-            return place
-        return None
-
-    def _draining(self) -> Place | None:
-        return min((one for one in self._places if one.ready), key=lambda one: len(one.flights), default=None)
+            return able[0] if able and not able[0].flights else None
+        if any(one.alone and not one.over for one in self._waiting):
+            able = able[1:]  # the one with the least to do is let run empty
+        return able[0] if able and len(able[0].flights) < self._setup.places else None
 
     # -- the thread that hears ---------------------------------------------------------------------------------
 
@@ -300,6 +299,7 @@ class Places:
                 )
         elif not place.retiring:
             log.warning("tracekeeper: a %s worker is gone (%s): %s", self._engine.name, place.where, reason)
+        place.hosted.kill()  # it may only be out of reach, or have failed in a way that the engine survives
         self._drop(place, reason)
 
     def _drop(self, place: Place, reason: str) -> None:
@@ -326,7 +326,6 @@ class Places:
                     place.flights.pop(late[0].number, None)
                 timeout = self._setup.timeout or 0.0
                 late[0].hear(_timed_out(late[0], f"timed out after {timeout:g} s; {SILENT} ({place.where})", timeout))
-            place.hosted.kill()
             self._gone(place, SILENT)
         if any(one.ready for one in self._places) or self._stopped:
             self._alone_since = time.monotonic()
