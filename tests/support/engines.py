@@ -62,8 +62,8 @@ class PipeWorker:
         self._send(("setup", setup))
         threading.Thread(target=self._read, daemon=True).start()
 
-    def begin(self, order: Order) -> None:
-        self._send(("begin", order))
+    def begin(self, orders: list[Order]) -> None:
+        self._send(("begin", orders))
 
     def cancel(self, number: int) -> None:
         self._send(("cancel", number))

@@ -89,7 +89,7 @@ class RayWorker:
     def __init__(self, ray: Any, actor: Any) -> None:
         self._ray = ray
         self._actor = actor
-        self.begin: Callable[[Order], Any] = actor.begin.remote
+        self.begin: Callable[[list[Order]], Any] = actor.begin.remote
         self.cancel: Callable[[int], Any] = actor.cancel.remote
         self.poll = actor.poll.remote()
 

@@ -24,7 +24,7 @@ class Gone(NamedTuple):
 class Hosted(Protocol):
     """A ``Workplace`` in another process. No method waits for it."""
 
-    def begin(self, order: Order) -> None:
+    def begin(self, orders: list[Order]) -> None:
         """``Workplace.begin``."""
         ...
 

@@ -22,6 +22,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from tracekeeper.concurrency.threads import start_daemon
@@ -73,6 +74,10 @@ class Flight:
         except RuntimeError:
             log.debug("tracekeeper: a loop was closed before its call's outcome came")
 
+    def later(self, do: Callable[[], object]) -> None:
+        """On its loop, when what is ready there has had its turn. Called there."""
+        self._loop.call_soon(do)
+
     async def heard(self) -> Any:
         """The next message."""
         return await self._inbox.get()
@@ -85,6 +90,8 @@ class Place:
         self.hosted = hosted
         self.arriving = arriving
         self.flights: dict[int, Flight] = {}
+        self.unsent: dict[int, Order] = {}
+        """Orders that go with the next message: what is asked for in one turn of a loop goes together."""
         self.ready = False
         self.retiring = False
         self.where = ""
@@ -158,7 +165,16 @@ class Places:
             if self._setup.timeout is not None:
                 flight.overdue_at = self._now() + self._setup.timeout + OVERDUE
             flight.sent = True
-        place.hosted.begin(order)
+            place.unsent[flight.number] = order
+            first = len(place.unsent) == 1
+        if first:
+            flight.later(partial(self._send, place))
+
+    def _send(self, place: Place) -> None:
+        with self._lock:
+            orders, place.unsent = [*place.unsent.values()], {}
+        if orders:
+            place.hosted.begin(orders)
 
     def over(self, flight: Flight) -> None:
         """Its place is free. One that had not ended is cancelled there."""
@@ -169,9 +185,10 @@ class Places:
                 return
             flight.over = True
             there = place.flights.pop(flight.number, None)
+            unsent = place.unsent.pop(flight.number, None)
             if flight.state is not None:
                 place.arriving.forget(flight.state)
-        if there is not None and flight.sent:
+        if there is not None and flight.sent and unsent is None:
             place.hosted.cancel(flight.number)
         self._assign()
 

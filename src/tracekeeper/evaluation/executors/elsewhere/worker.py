@@ -15,7 +15,7 @@ import pickle
 import queue
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 from tracekeeper.concurrency import Outcome
@@ -68,17 +68,18 @@ class Workplace:
             return found
         return found
 
-    def begin(self, order: Order) -> None:
-        """Make a call. Its end is told by ``poll``."""
-        call = self._calls[order.number] = _Call(self, order)
-        call.task = self._runner.start(
-            call.made,
-            timeout=self._setup.timeout,
-            done=call.done,
-            name=self._name,
-            context=contextvars.Context(),
-            asynchronous=self._asynchronous,
-        )
+    def begin(self, orders: Sequence[Order]) -> None:
+        """Make these calls. Their ends are told by ``poll``."""
+        for order in orders:
+            call = self._calls[order.number] = _Call(self, order)
+            call.task = self._runner.start(
+                call.made,
+                timeout=self._setup.timeout,
+                done=call.done,
+                name=self._name,
+                context=contextvars.Context(),
+                asynchronous=self._asynchronous,
+            )
 
     def cancel(self, number: int) -> None:
         """Nobody wants what comes of a call."""
