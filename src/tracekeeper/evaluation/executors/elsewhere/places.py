@@ -7,8 +7,8 @@ Invariants
 ----------
 - A call that was given to a worker hears its end: from the worker, or ``Lost`` when that is gone. A worker that has
   fallen silent (C code holds the interpreter lock, the machine hangs) is killed ``OVERDUE`` after the deadline of a
-  call. If that call is the only one that is late, it timed out. Of several nobody knows which holds the others up: each
-  is lost, and made again alone.
+  call. If that call was alone there, it timed out. Of several nobody knows which held the others up: each is lost, and
+  made again alone.
 - A call that was lost before is alone on its worker, so a call that kills its workers costs its neighbours one attempt.
 - Workers that end before they are ready are replaced ``STARTS`` times in a row, then the run is told to stop.
 """
@@ -42,6 +42,8 @@ OVERDUE = 1.0
 STARTS = 3
 HELD = 16
 """Threads and loops of calls that never came back, from which on a worker is replaced when it has nothing to do."""
+ANSWERING = 30.0
+"""Seconds after that for a worker that answers, and still does not say that a call is over."""
 SILENT = "its worker did not answer any more and was ended"
 LEAVE = 2.0
 """Seconds that workers have at the end for scores that are computed there."""
@@ -94,6 +96,7 @@ class Place:
         """Orders that go with the next message: what is asked for in one turn of a loop goes together."""
         self.ready = False
         self.retiring = False
+        self.heard_at = 0.0
         self.where = ""
 
     @property
@@ -127,7 +130,7 @@ class Places:
         self._places: list[Place] = []
         self._waiting: deque[Flight] = deque()
         self._stopped = ""
-        self._closing = False
+        self._closing = threading.Event()
         self._ended = threading.Event()
         self._starts_failed = 0
         self._late = 0.0
@@ -208,7 +211,7 @@ class Places:
     def close(self) -> None:
         """End the workers. Waits for their last words, ``LEAVE`` and a second at most."""
         self.stop("the run is over")
-        self._closing = True
+        self._closing.set()
         self._ended.wait(LEAVE + 2 * LOOK + 1)
 
     # -- who gets what -----------------------------------------------------------------------------------------
@@ -248,8 +251,10 @@ class Places:
     def _run(self) -> None:
         try:
             looked = time.monotonic()
-            while not self._closing:
+            while not self._closing.is_set():
                 self._replace()
+                if not self._places:  # and there will be none
+                    self._closing.wait(LOOK)
                 for place, said in self._engine.wait([one.hosted for one in self._places], LOOK):
                     self._heard(self._of(place), said)
                 now = time.monotonic()
@@ -282,6 +287,7 @@ class Places:
         if isinstance(said, Gone):
             self._gone(place, said.reason)
             return
+        place.heard_at = self._now()
         for message in said:
             self._take(place, message)
 
@@ -335,14 +341,19 @@ class Places:
         """At deadlines, and whether there are workers at all."""
         now = self._now()
         for place in [*self._places]:
-            late = [one for one in [*place.flights.values()] if one.overdue_at is not None and one.overdue_at < now]
-            if not late:
+            late = max(
+                (now - one.overdue_at for one in [*place.flights.values()] if one.overdue_at is not None), default=-1
+            )
+            if late < 0 or (now - place.heard_at < OVERDUE and late < ANSWERING):
                 continue
-            if len(late) == 1:  # no other one can have held it up
-                with self._lock:
-                    place.flights.pop(late[0].number, None)
+            with self._lock:
+                flights = [*place.flights.values()]
+                if len(flights) == 1:  # no other one can have held it up
+                    place.flights.clear()
+            if len(flights) == 1:
                 timeout = self._setup.timeout or 0.0
-                late[0].hear(_timed_out(late[0], f"timed out after {timeout:g} s; {SILENT} ({place.where})", timeout))
+                reason = f"timed out after {timeout:g} s; {SILENT} ({place.where})"
+                flights[0].hear(_timed_out(flights[0], reason, timeout))
             self._gone(place, SILENT)
         if any(one.ready for one in self._places) or self._stopped:
             self._alone_since = time.monotonic()
