@@ -151,6 +151,15 @@ def test_no_process_is_left(keeper: Any) -> None:
     assert all(worker.process.poll() is not None for worker in engine.started)
 
 
+def test_a_resume_without_a_rest_starts_no_process(keeper: Any) -> None:
+    first = tk.evaluate(items(2), far_tasks.sync, name="whole")
+    engine = Pipes()
+    there = RemoteExecutor(engine, concurrency=3, timeout=10, retries=0)
+    again = tk.resume(first.id, task=far_tasks.sync, data=items(2), executor=there)
+    assert [one.output for one in again] == ["0", "1"]
+    assert engine.started == []
+
+
 def test_a_task_that_cannot_be_sent_is_said_before_anything_is_written(keeper: Any) -> None:
     with pytest.raises(tk.ConfigurationError) as caught:
         tk.evaluate(items(2), lambda n: n, executor=executor(), name="unsent")

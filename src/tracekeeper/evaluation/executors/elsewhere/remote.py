@@ -101,6 +101,8 @@ class RemoteExecutor(LocalExecutor):
 
     def run(self, calls: Iterator[Call], total: int, told: Told) -> None:
         """See ``Executor``."""
+        if not total:
+            return
         places = self._begin(total)
         try:
             super().run(calls, total, told)
@@ -109,6 +111,8 @@ class RemoteExecutor(LocalExecutor):
 
     async def arun(self, calls: Iterator[Call], total: int, told: Told) -> None:
         """See ``Executor``."""
+        if not total:
+            return
         places = await asyncio.to_thread(self._begin, total)
         try:
             await super().arun(calls, total, told)
