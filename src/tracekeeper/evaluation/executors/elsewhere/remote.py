@@ -34,6 +34,7 @@ from tracekeeper.evaluation.executors.executor import Told
 from tracekeeper.evaluation.executors.local import LocalExecutor
 from tracekeeper.scoring.isolated import as_sent
 from tracekeeper.tracing import elsewhere, failures, runtime, tracking
+from tracekeeper.tracing.spans import Span
 from tracekeeper.types import ConfigurationError, SpanStatus, WorkerLostError
 
 LOSSES = 2
@@ -195,6 +196,7 @@ class Attempts:
         self._lost: list[str] = []
         self._begun = 0
         self._ended: Ended | None = None
+        self._span: Span | None = None
         self.flight: Flight | None = None
 
     async def made(self) -> Any:
@@ -217,31 +219,39 @@ class Attempts:
             finally:
                 self._places.over(flight)
 
-    async def messages(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AsyncIterator[Chunk | Ended]:
-        """Send the call to its worker, below the record that is open here, and hear of it until its end."""
+    def send(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Send the call to its worker, below the record that is open here."""
         flight = self.flight
         assert flight is not None
         here = elsewhere.above()
-        above, span = here if here is not None else (None, None)
+        above, self._span = here if here is not None else (None, None)
         order = Order(flight.number, _dumped(args, kwargs), above)
-        self._places.send(flight, order, None if span is None else span.record_state)
-        while True:
-            message = await flight.heard()
-            if isinstance(message, Lost):
-                lost = WorkerLostError(message.reason)
-                if span is not None:
-                    span.failure = failures.info(lost)
-                    span.close(SpanStatus.INTERRUPTED)
-                raise lost
-            if isinstance(message, Ended):
-                self._ended = message
-                if span is not None and message.said is not None:
-                    elsewhere.say(span, message.said)
-                for tracker in tracking.active():
-                    tracker.include(message.usage)
-                yield message
-                return
-            yield message
+        self._places.send(flight, order, None if self._span is None else self._span.record_state)
+
+    async def hear(self) -> Chunk | Ended:
+        """A chunk that it yielded, or its end.
+
+        Raises
+        ------
+        WorkerLostError
+            Its worker is gone. The record has ended.
+        """
+        flight, span = self.flight, self._span
+        assert flight is not None
+        message = await flight.heard()
+        if isinstance(message, Lost):
+            lost = WorkerLostError(message.reason)
+            if span is not None:
+                span.failure = failures.info(lost)
+                span.close(SpanStatus.INTERRUPTED)
+            raise lost
+        if isinstance(message, Ended):
+            self._ended = message
+            if span is not None and message.said is not None:
+                elsewhere.say(span, message.said)
+            for tracker in tracking.active():
+                tracker.include(message.usage)
+        return message  # type: ignore[no-any-return]
 
     def told(self, outcome: Outcome[Any]) -> Outcome[Any]:
         """What became of it, where it was made."""
@@ -263,24 +273,24 @@ class Attempts:
 
 def _called() -> Callable[..., Any]:
     async def task(*args: Any, **kwargs: Any) -> Any:
+        attempts = _flight.get()
+        attempts.send(args, kwargs)
         chunks: list[Any] = []
-        async for message in _flight.get().messages(args, kwargs):
-            if isinstance(message, Ended):
-                value = _value(message)
-                return _joined(chunks) if chunks else value
+        while isinstance(message := await attempts.hear(), Chunk):
             chunks.append(pickle.loads(message.value))
-        raise AssertionError("a call has an end")
+        value = _value(message)
+        return _joined(chunks) if chunks else value
 
     return task
 
 
 def _streaming() -> Callable[..., Any]:
     async def task(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        async for message in _flight.get().messages(args, kwargs):
-            if isinstance(message, Ended):
-                _value(message)
-            else:
-                yield pickle.loads(message.value)
+        attempts = _flight.get()
+        attempts.send(args, kwargs)
+        while isinstance(message := await attempts.hear(), Chunk):
+            yield pickle.loads(message.value)
+        _value(message)
 
     return task
 
