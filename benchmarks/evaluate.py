@@ -35,6 +35,13 @@ OTHERS = (
 FEW = {"inspect_ai": (ITEMS, 1), "mlflow": (min(50, ITEMS), 1)}
 """Items and rounds of those that would take minutes: up to a second an item."""
 
+RAY = Peer(
+    "Ray",
+    "evaluate_ray.py",
+    "ray",
+    ("ray>=2.40", "msgspec", "orjson", "opentelemetry-api", "sqlalchemy>=2.0.30", "alembic", "wrapt"),
+)
+
 
 def main() -> None:
     """Print multiples of the ideal, when all is stored, and what an item costs as their number grows."""
@@ -76,6 +83,7 @@ def main() -> None:
         if said_many:
             rows.append((kind, said_many[0], said_many[0] / _ideal(MANY, MANY_AT_ONCE), said_many[1]))
     table(f"{MANY:,} calls, {MANY_AT_ONCE:,} at once", ("task", "s", "of the ideal", "stored, s later"), rows)
+    _on_ray()
     for kind in TARGETS:
         rows, first = [], None
         for items in NOTHING:
@@ -86,6 +94,21 @@ def main() -> None:
                 rows.append((f"{items:,}", each, verdict(each / first, LINEAR), said_none[2]))
         columns = ("items", "µs an item", f"at most {LINEAR} x the first", "bytes an item (RssAnon)")
         table(f"Items that do nothing, 32 at once ({kind})", columns, rows)
+
+
+def _on_ray() -> None:
+    python = interpreter(RAY)
+    if python is None:
+        print("Ray is not here, so a run on it is not measured", file=sys.stderr)
+        return
+    rows: list[tuple[object, ...]] = []
+    for kind in TARGETS:
+        said = _said(RAY.program, str(python), kind, 64, ITEMS, SECONDS, 1)
+        if said:
+            local, there, first = said
+            rows.append((kind, local, there, first, (there - first) / local))
+    columns = ("task", "local, s", "Ray, s", "until its first result, s", "from there on, of local")
+    table(f"Ray, 2 workers against local: {ITEMS:,} calls, 64 at once", columns, rows)
 
 
 def _ideal(items: int, at_once: int) -> float:
@@ -104,7 +127,7 @@ def _killed() -> list[tuple[object, ...]]:
 
 
 def _run(program: str, python: str, arguments: list[str], place: str) -> subprocess.CompletedProcess[str]:
-    ours = python == sys.executable
+    ours = python == sys.executable or program == RAY.program
     return subprocess.run(
         [python, str(PROGRAMS / program), *arguments],
         cwd=place,

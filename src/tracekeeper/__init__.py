@@ -72,6 +72,7 @@ if TYPE_CHECKING:
         TracekeeperError,
         TracekeeperWarning,
         Usage,
+        WorkerLostError,
     )
 
 _HOMES = {
@@ -132,6 +133,7 @@ _HOMES = {
         "TracekeeperError",
         "TracekeeperWarning",
         "Usage",
+        "WorkerLostError",
     ),
 }
 _MODULES = {
@@ -193,6 +195,7 @@ __all__ = [
     "TracekeeperWarning",
     "Usage",
     "UsageTotal",
+    "WorkerLostError",
     "aevaluate",
     "alert",
     "alerts",

@@ -87,6 +87,8 @@ class Map:
         As of ``parallel_map``.
     post:
         Hands an event to the door, from any thread and from signal handlers.
+    runner:
+        What makes the calls, where they are not made in this process.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class Map:
         timeout: float | None,
         retries: int,
         post: Callable[[Event], None],
+        runner: MapRunner | None = None,
     ) -> None:
         self.interrupted = False
         self.hold: Callable[[], bool] | None = None
@@ -109,7 +112,9 @@ class Map:
         self._timeout = timeout
         self._retries = retries
         self._post = post
-        self._runner = MapRunner(name="map", concurrency=concurrency, abandoned_limit=max(HELD_LIMIT, concurrency))
+        self._runner = runner or MapRunner(
+            name="map", concurrency=concurrency, abandoned_limit=max(HELD_LIMIT, concurrency)
+        )
         self._window = concurrency + min(concurrency, LOOK_AHEAD)
         self._context = contextvars.copy_context()
         self._started: dict[int, tuple[Call, Task]] = {}

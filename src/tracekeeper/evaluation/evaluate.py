@@ -18,8 +18,9 @@ import msgspec
 
 from tracekeeper.configuration import settings
 from tracekeeper.evaluation import stored
-from tracekeeper.evaluation.executors.executor import Executor
+from tracekeeper.evaluation.executors.executor import Elsewhere, Executor
 from tracekeeper.evaluation.executors.local import LocalExecutor
+from tracekeeper.evaluation.executors.on_ray import ray_executor
 from tracekeeper.evaluation.experiment import Experiment
 from tracekeeper.evaluation.facts import metric_facts
 from tracekeeper.evaluation.item import Item
@@ -81,7 +82,8 @@ def evaluate(data: Any, task: Callable[..., Any], **options: Unpack[EvaluateOpti
     experiment_metrics:
         Functions of all results that judge the run as a whole; their scores are ``experiment.scores``.
     executor:
-        ``"local"``, this process, or an ``Executor`` of your own (see ``evaluation.executors.executor``).
+        ``"local"``, this process; ``"ray"``, the workers of a Ray cluster (extra ``[ray]``), over which
+        ``concurrency`` is spread; or an ``Executor`` of your own (see ``evaluation.executors.executor``).
     progress:
         Show how far it is: below the cell of a notebook, else on stderr.
     on_result:
@@ -216,12 +218,13 @@ def _begun(data: Any, task: Callable[..., Any], given: Mapping[str, Any]) -> Beg
         sample=options["sample"],
         seed=options["seed"],
     )
+    made = made_for(plan, options)
     defined = _define(plan, options, whole)
     repeats = options["repeats"]
     work = [
         (item, repeat, place * repeats + repeat) for place, item in enumerate(plan.items) for repeat in range(repeats)
     ]
-    run = run_of(defined, plan, work, options)
+    run = run_of(defined, plan, work, options, made)
     return Begun(defined, run, len(work), {}, plan.metrics, whole, time.monotonic())
 
 
@@ -246,27 +249,42 @@ def _define(plan: Plan, options: Mapping[str, Any], whole: Sequence[Metric]) -> 
     return made
 
 
+class Made(NamedTuple):
+    """Who makes the calls, and what is called so that they are made there."""
+
+    executor: Executor
+    target: Callable[..., Any]
+
+
+def made_for(plan: Plan, options: Mapping[str, Any]) -> Made:
+    """Before anything is written: what cannot be sent is said now."""
+    executor: Executor = options["executor"]
+    how = {name: options[name] for name in ("concurrency", "timeout", "retries")}
+    if options["executor"] == "local":
+        executor = LocalExecutor(**how)
+    elif options["executor"] == "ray":
+        executor = ray_executor(**how)
+    target = plan.task.target
+    return Made(executor, executor.sent(target) if isinstance(executor, Elsewhere) else target)
+
+
 def run_of(
     defined: Defined,
     plan: Plan,
     work: Sequence[tuple[Item, int, int]],
     options: Mapping[str, Any],
+    made: Made,
     before: Mapping[int, Before] | None = None,
 ) -> Run:
     """A run that has not begun. ``before``: by place, what is known of items that were called before."""
     task = plan.task
-    app = TaskApp(task.target, name=task.name, version=task.version, metrics=plan.metrics)
+    app = TaskApp(made.target, name=task.name, version=task.version, metrics=plan.metrics)
     progress = RunProgress(defined.name, len(work)) if options["progress"] else None
-    executor: Executor = options["executor"]
-    if isinstance(options["executor"], str):
-        executor = LocalExecutor(
-            concurrency=options["concurrency"], timeout=options["timeout"], retries=options["retries"]
-        )
     return Run(
         defined.id,
         app,
         work,
-        executor,
+        made.executor,
         max_failures=options["max_failures"],
         budget=options["budget"],
         progress=progress,

@@ -16,7 +16,7 @@ from tracekeeper.evaluation.result import ItemResult
 from tracekeeper.evaluation.whole import RunMetric
 from tracekeeper.types import ConfigurationError
 
-ExecutorName = Literal["local"]
+ExecutorName = Literal["local", "ray"]
 
 
 class EvaluateOptions(TypedDict, total=False):
@@ -92,8 +92,8 @@ def checked(given: Mapping[str, Any]) -> dict[str, Any]:
     if options["on_result"] is not None and not callable(options["on_result"]):
         raise ConfigurationError(f"on_result={options['on_result']!r}: expected a function of an ItemResult")
     executor = options["executor"]
-    if isinstance(executor, str) and executor != "local":
-        raise ConfigurationError(f"executor={executor!r}: expected 'local' or an object with run, arun and stop")
+    if isinstance(executor, str) and executor not in ("local", "ray"):
+        raise ConfigurationError(f"executor={executor!r}: expected 'local', 'ray' or an object with run, arun and stop")
     return options
 
 

@@ -17,11 +17,12 @@ import msgspec
 
 from tracekeeper.evaluation import stored
 from tracekeeper.evaluation.datasets.dataset import Dataset
-from tracekeeper.evaluation.evaluate import Begun, run_of
+from tracekeeper.evaluation.evaluate import Begun, made_for, run_of
+from tracekeeper.evaluation.executors.executor import Executor
 from tracekeeper.evaluation.experiment import Experiment
 from tracekeeper.evaluation.facts import metric_facts
 from tracekeeper.evaluation.item import Item
-from tracekeeper.evaluation.options import checked
+from tracekeeper.evaluation.options import ExecutorName, checked
 from tracekeeper.evaluation.plan import GivenMetric, Plan, make_plan
 from tracekeeper.evaluation.result import ItemResult
 from tracekeeper.evaluation.running.task_app import PREFIX
@@ -49,6 +50,7 @@ def resume(
     mapping: Mapping[str, str] | None = None,
     experiment_metrics: Iterable[RunMetric] = (),
     progress: bool = False,
+    executor: ExecutorName | Executor = "local",
 ) -> Experiment:
     """Do the rest of an experiment that was interrupted, by an exception, Ctrl-C or the death of its process.
 
@@ -65,6 +67,8 @@ def resume(
         The items again, unless they were a stored ``tk.Dataset``. There may be more of them than there were.
     progress:
         Show how far it is: below the cell of a notebook, else on stderr.
+    executor:
+        As for ``evaluate``; it may be another one than before.
 
     Raises
     ------
@@ -80,7 +84,7 @@ def resume(
     ['HELLO', 'WORLD']
     """
     return _resumed(
-        experiment, _Given(task, metrics, data, mapping or {}, run_metrics(experiment_metrics), progress)
+        experiment, _Given(task, metrics, data, mapping or {}, run_metrics(experiment_metrics), progress, executor)
     ).done()
 
 
@@ -93,6 +97,7 @@ async def aresume(
     mapping: Mapping[str, str] | None = None,
     experiment_metrics: Iterable[RunMetric] = (),
     progress: bool = False,
+    executor: ExecutorName | Executor = "local",
 ) -> Experiment:
     """``resume`` to be awaited. The event loop goes on meanwhile, whatever the calls do.
 
@@ -106,7 +111,7 @@ async def aresume(
     >>> [item.output for item in asyncio.run(aresume(first, task=lambda text: text.title(), data=items))]
     ['HELLO', 'World']
     """
-    given = _Given(task, metrics, data, mapping or {}, run_metrics(experiment_metrics), progress)
+    given = _Given(task, metrics, data, mapping or {}, run_metrics(experiment_metrics), progress, executor)
     begun = await asyncio.to_thread(_resumed, experiment, given)
     return await begun.adone()
 
@@ -121,6 +126,7 @@ def rerun_failures(
     experiment_metrics: Iterable[RunMetric] = (),
     outcomes: CallOutcome | Iterable[CallOutcome] = FAILED,
     progress: bool = False,
+    executor: ExecutorName | Executor = "local",
 ) -> Experiment:
     """Call again the items of an experiment whose calls went wrong, and keep all others as they are.
 
@@ -144,6 +150,8 @@ def rerun_failures(
         process died), ``pending`` (it never began). Default: all but ``pending``, which ``tk.resume`` does.
     progress:
         Show how far it is: below the cell of a notebook, else on stderr.
+    executor:
+        As for ``evaluate``; it may be another one than before.
 
     Raises
     ------
@@ -162,7 +170,9 @@ def rerun_failures(
     [(2.0, []), (0.0, ['ZeroDivisionError: division by zero'])]
     """
     return _rerun(
-        experiment, _Given(task, metrics, data, mapping or {}, run_metrics(experiment_metrics), progress), outcomes
+        experiment,
+        _Given(task, metrics, data, mapping or {}, run_metrics(experiment_metrics), progress, executor),
+        outcomes,
     ).done()
 
 
@@ -176,6 +186,7 @@ async def arerun_failures(
     experiment_metrics: Iterable[RunMetric] = (),
     outcomes: CallOutcome | Iterable[CallOutcome] = FAILED,
     progress: bool = False,
+    executor: ExecutorName | Executor = "local",
 ) -> Experiment:
     """``rerun_failures`` to be awaited. The event loop goes on meanwhile, whatever the calls do.
 
@@ -191,7 +202,7 @@ async def arerun_failures(
     >>> [item.output for item in asyncio.run(arerun_failures(first, task=careful, data=items))]
     [2.0, 0.0]
     """
-    given = _Given(task, metrics, data, mapping or {}, run_metrics(experiment_metrics), progress)
+    given = _Given(task, metrics, data, mapping or {}, run_metrics(experiment_metrics), progress, executor)
     begun = await asyncio.to_thread(_rerun, experiment, given, outcomes)
     return await begun.adone()
 
@@ -205,6 +216,7 @@ class _Given(NamedTuple):
     mapping: Mapping[str, str]
     whole: tuple[Metric, ...]
     progress: bool
+    executor: ExecutorName | Executor
 
 
 class _Again(NamedTuple):
@@ -297,8 +309,8 @@ def _again(
         work.append((item, repeat, place))
         if one is not None:
             earlier[place] = found.before(one)
-    options = {**checked({}), **found.defined.data["options"], "progress": given.progress}
-    run = run_of(found.defined, plan, work, options, earlier)
+    options = {**checked({"executor": given.executor}), **found.defined.data["options"], "progress": given.progress}
+    run = run_of(found.defined, plan, work, options, made_for(plan, options), earlier)
     begun = Begun(
         found.defined, run, len(items) * repeats, kept, plan.metrics, given.whole, time.monotonic(), found.again
     )

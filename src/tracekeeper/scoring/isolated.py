@@ -189,16 +189,17 @@ def settings_for(keeper: Keeper, base: Settings) -> bytes:
     global _sent
     sent = _sent
     if sent is None or sent[0] is not keeper or sent[1] is not base:  # by identity: they hold what has no hash
-        _sent = sent = keeper, base, _as_sent(keeper, base)
+        _sent = sent = keeper, base, as_sent(keeper, base)
     return sent[2]
 
 
-def _as_sent(keeper: Keeper, base: Settings) -> bytes:
+def as_sent(keeper: Keeper, base: Settings, dumps: Callable[[Any], bytes] = pickle.dumps) -> bytes:
+    """Settings for another process: where to write, and the objects among them that can be sent."""
     plain = {name: getattr(base, name) for name in base.__struct_fields__ if name not in _OBJECTS}
     objects: dict[str, bytes] = {}
     for name in _OBJECTS:
         try:
-            objects[name] = pickle.dumps(getattr(base, name))
+            objects[name] = dumps(getattr(base, name))
         except Exception:  # noqa: BLE001  a lambda as mask, a model with an open connection
             objects[name] = b""
     destination = keeper.destination
@@ -265,14 +266,15 @@ def evaluate(metric: Metric, judged: Judged, view: RecordView, settings: bytes) 
     """Make the attempt, in the process that this is called in; its outcome, and the trace that it left."""
     global _in_force
     if _in_force != (settings, id(base_settings())):  # a module that was imported may have configured its own
-        _settle_in(settings)
+        settle_in(settings)
         _in_force = settings, id(base_settings())
     job = _TellingJob(_Sent(runtime.keeper(), judged, view), metric, None, attempts=judged.attempts, isolated=False)
     attempt = contextvars.Context().run(_evaluate, job)
     return attempt, job.evaluation
 
 
-def _settle_in(settings: bytes) -> None:
+def settle_in(settings: bytes) -> None:
+    """Configure this process as the one that sent them."""
     plain, objects = pickle.loads(settings)
     for name, pickled in objects.items():
         try:

@@ -40,6 +40,7 @@ __all__ = [
     "keepers",
     "open_spans",
     "shutdown",
+    "use",
 ]
 
 log = logging.getLogger("tracekeeper")
@@ -82,6 +83,13 @@ def keeper() -> Keeper:
 def keepers() -> list[Keeper]:
     """All keepers of this process: one for each destination that was ever configured and used."""
     return list(_keepers.values())
+
+
+def use(chosen: Keeper) -> None:
+    """Have this keeper where settings lead to its directory, store and project (see ``elsewhere``)."""
+    global _current
+    _keepers[chosen.directory, chosen.store_url, chosen.project] = chosen
+    _current = (None, None)
 
 
 def discard(unwanted: Keeper, *, timeout: float) -> None:

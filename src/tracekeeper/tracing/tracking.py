@@ -52,6 +52,10 @@ class UsageTotal:
         """Count one call. Lock-free."""
         self._counted.append(_Counted(model, usage, cached, failed))
 
+    def include(self, other: UsageTotal) -> None:
+        """Count what another one counted (in another process) as well. Lock-free."""
+        self._counted.extend(other._all())
+
     @property
     def calls(self) -> int:
         """Calls that were answered."""

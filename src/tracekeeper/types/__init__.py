@@ -20,6 +20,7 @@ from tracekeeper.types.errors import (
     StoreError,
     TracekeeperError,
     TracekeeperWarning,
+    WorkerLostError,
 )
 from tracekeeper.types.receipt import Copies, Receipt
 from tracekeeper.types.score import Score
@@ -65,4 +66,5 @@ __all__ = [
     "TracekeeperError",
     "TracekeeperWarning",
     "Usage",
+    "WorkerLostError",
 ]

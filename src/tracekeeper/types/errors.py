@@ -17,6 +17,7 @@
     │   ├── LMTimeoutError (TimeoutError)      within its deadline
     │   └── OutputError (ValueError)           that is valid by the schema that was asked for
     ├── ItemsFailedError                   items of an experiment that failed, asked for by raise_for_failures()
+    ├── WorkerLostError                    the worker that made a call was lost with its process or machine
     ├── Blocked                            a guard kept a call, or its result, from going on
     └── MissingExtraError (ImportError)    an optional library that is not installed
 
@@ -87,6 +88,14 @@ class StoreError(TracekeeperError):
     """The database cannot be used (locked past the deadline, newer than this version, damaged).
 
     Nothing that was journaled is lost.
+    """
+
+
+class WorkerLostError(TracekeeperError):
+    """The process or machine on which a call was made is gone, and with it what came of the call.
+
+    ``evaluate`` makes such a call again a few times, on a worker that does nothing else meanwhile; what then still ends
+    so has probably ended its workers itself (a crash in C code, all memory taken).
     """
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import tracekeeper as tk
+from tracekeeper.concurrency import mapping
 from tracekeeper.concurrency.task import Task
 from tracekeeper.evaluation.running import run
 from tracekeeper.evaluation.running.task_app import Attempt, Call, TaskApp
@@ -316,6 +317,44 @@ def test_a_record_that_never_ends_does_not_hold_the_run(keeper: object, monkeypa
     assert len(experiment) == 6
 
 
+@pytest.mark.parametrize("awaited", [False, True])
+def test_calls_do_not_run_far_ahead_of_their_scores(
+    keeper: object, monkeypatch: pytest.MonkeyPatch, awaited: bool
+) -> None:
+    monkeypatch.setattr(run, "AHEAD", 8)
+    monkeypatch.setattr(mapping, "HELD_FOR", 60.0)  # so it is the scores that let it go on
+    begun: list[int] = []
+    held: list[int] = []
+    gate = threading.Event()
+    look_later = mapping.Map._look_later
+
+    def looks_later(self: mapping.Map) -> None:
+        held.append(len(begun))
+        look_later(self)
+        gate.set()
+
+    monkeypatch.setattr(mapping.Map, "_look_later", looks_later)
+
+    def gated(output: str) -> bool:
+        return gate.wait(20)
+
+    items = [{"number": number} for number in range(60)]
+    how: dict[str, Any] = {"metrics": [gated], "concurrency": 2}
+    made = lambda number: begun.append(number) or str(number)  # noqa: E731
+    experiment = asyncio.run(tk.aevaluate(items, made, **how)) if awaited else tk.evaluate(items, made, **how)
+    assert experiment.summary().metrics["gated"].counts == {"scored": 60}
+    assert 8 <= held[0] <= 8 + 2 * 2 + 1, "those that ended, and those that had a place"
+
+
+def test_scores_that_never_come_hold_no_calls(keeper: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place, name, value in [(run, "AHEAD", 2), (run, "UNENDED", 0.3), (mapping, "HELD_FOR", 0.05)]:
+        monkeypatch.setattr(place, name, value)
+    monkeypatch.setattr(TaskApp, "settled", lambda app, record: None)
+    monkeypatch.setattr(Record, "status", property(lambda record: "running"))
+    experiment = tk.evaluate([{"number": number} for number in range(20)], sync, metrics=[right], concurrency=1)
+    assert len(outputs(experiment)) == 20
+
+
 def test_an_outcome_that_the_harness_stumbles_over_costs_that_item_alone(
     keeper: object, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -385,7 +424,7 @@ def test_help_shows_every_option() -> None:
         ({"repeats": True}, "repeats=True: expected a whole number"),
         ({"budget": float("nan")}, "budget=nan: expected a number greater than 0"),
         ({"concurency": 3}, "evaluate has no option concurency=; did you mean concurrency=?"),
-        ({"executor": "cluster"}, "executor='cluster': expected 'local' or an object"),
+        ({"executor": "cluster"}, "executor='cluster': expected 'local', 'ray' or an object"),
         ({"filter": lambda item: False}, "filter= leaves no item to evaluate"),
         ({"sample": 0}, "sample=0: expected a number of items"),
         ({"mapping": {"refrence": "expected"}, "metrics": [lambda reference: 1]}, "did you mean 'reference'?"),

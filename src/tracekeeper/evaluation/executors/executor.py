@@ -5,10 +5,14 @@ called, journaled, judged and counted, is the run's. So an executor has to promi
 
 1. Every call gets exactly one ``Outcome`` (``ok``, ``error``, ``timed_out``, ``cancelled``), its place in ``index``.
 2. ``timeout`` holds for each attempt, whatever the call does; ``retries`` of those that raised or timed out.
-3. No call is made twice but for ``retries``. One that may have begun on a machine that was lost counts as begun.
+3. No call is made twice but for ``retries``, and for a machine that was lost while it may have been making it: that is
+   as a resume does after a crash, and bounded, and each attempt is a record of its own that ends.
 4. After ``stop`` nothing begins; what runs goes on to its end. The first Ctrl-C does the same and gives up what still
    runs after a moment; the second raises ``KeyboardInterrupt``.
 5. ``told`` is called in the thread (task) that called ``run`` (``arun``), as calls end, and may call ``stop``.
+
+One that makes calls in other processes is an ``Elsewhere`` too. For another cluster or queue than Ray do not write one:
+write an engine (``elsewhere.engine``, also a page), which starts processes and carries messages, and nothing else.
 """
 
 from __future__ import annotations
@@ -53,4 +57,22 @@ class Paced(Protocol):
 
     def look(self) -> None:
         """Have ``hold`` asked again. From any thread."""
+        ...
+
+
+@runtime_checkable
+class Elsewhere(Protocol):
+    """What an executor has besides when the task itself runs in other processes."""
+
+    trouble: str | None
+    """Why it could not make all calls, in a sentence: a note of the experiment."""
+
+    def sent(self, task: Callable[..., Any]) -> Callable[..., Any]:
+        """What is called here in the task's place, inside the item's record. Called once, before anything is written.
+
+        Raises
+        ------
+        ConfigurationError
+            The task cannot be sent; in one sentence.
+        """
         ...

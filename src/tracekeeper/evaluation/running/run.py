@@ -20,7 +20,7 @@ from tracekeeper.concurrency.mapping import GRACE
 from tracekeeper.concurrency.mapping import Call as MapCall
 from tracekeeper.concurrency.shapes import describe, is_async, is_awaitable
 from tracekeeper.concurrency.waits import LOOK
-from tracekeeper.evaluation.executors.executor import Executor, Paced
+from tracekeeper.evaluation.executors.executor import Elsewhere, Executor, Paced
 from tracekeeper.evaluation.item import Item
 from tracekeeper.evaluation.result import ItemResult
 from tracekeeper.evaluation.running.progress import RunProgress
@@ -212,6 +212,8 @@ class Run:
         if self._executor.interrupted:
             self.interrupted = True
             self.notes.append("it was interrupted by Ctrl-C")
+        if isinstance(self._executor, Elsewhere) and self._executor.trouble is not None:
+            self.notes.append(self._executor.trouble)
 
     # -- scores ------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,176 @@
+"""Calls of a run that are made in other processes: what a run promises holds there, whatever engine starts them.
+
+With an engine over plain processes and pipes (``tests.support.engines``); ``test_ray`` has the same with a real Ray.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support import far_tasks
+from tests.support.engines import Pipes
+from tests.support.spans import stored
+
+import tracekeeper as tk
+from tracekeeper.evaluation.executors.elsewhere.remote import RemoteExecutor
+from tracekeeper.types import WorkerLostError
+
+pytestmark = pytest.mark.slow
+
+
+def items(count: int, **more: Any) -> list[dict[str, Any]]:
+    return [{"id": f"i{n}", "n": n, "expected": str(n), **more} for n in range(count)]
+
+
+def right(output: str, expected: str) -> bool:
+    return output == expected
+
+
+def executor(concurrency: int = 3, timeout: float | None = 10, retries: int = 0) -> RemoteExecutor:
+    return RemoteExecutor(Pipes(), concurrency=concurrency, timeout=timeout, retries=retries)
+
+
+def seen(experiment: tk.Experiment) -> list[Any]:
+    return [
+        (
+            one.item_id,
+            one.status,
+            one.output,
+            one.error,
+            (one.reason or "").partition(" in ")[0],
+            one.attempts,
+            [(name, score.status, score.value) for name, score in one.scores.items()],
+        )
+        for one in experiment
+    ]
+
+
+def spans(keeper: Any, one: Any) -> list[tuple[str, str, bool]]:
+    assert keeper.ship() is None
+    rows = keeper.store().spans_of(one.trace_id)
+    return sorted((row.name, row.status, row.record_span_id == one.span_id) for row in rows)
+
+
+@pytest.mark.parametrize("kind", ["sync", "asynchronous", "wrapped", "stream", "astream"])
+def test_outcomes_and_spans_are_those_of_a_local_run(kind: str, keeper: Any) -> None:
+    task = getattr(far_tasks, kind)
+    local = tk.evaluate(items(6), task, metrics=[right], name="local", concurrency=3, timeout=0.6)
+    there = tk.evaluate(items(6), task, metrics=[right], name="there", executor=executor(timeout=0.6))
+    assert seen(there) == seen(local)
+    assert [one.status for one in there] == ["ok", "ok", "error", "error", "timed_out", "ok"]
+    for one, other in zip(there, local, strict=True):
+        if one.status != "timed_out":  # a thread of this process goes on after its deadline, one there does not
+            assert spans(keeper, one) == spans(keeper, other)
+    assert len(spans(keeper, there.items[3])) == 2
+
+
+def test_a_result_that_cannot_be_sent_is_what_a_record_shows_of_it(keeper: Any) -> None:
+    local = tk.evaluate(items(1), far_tasks.closed, name="local")
+    there = tk.evaluate(items(1), far_tasks.closed, name="there", executor=executor())
+    assert there.items[0].output == local.items[0].output
+    assert "<closed>" in str(there.items[0].output)
+
+
+def test_the_traceback_of_an_error_is_that_of_where_it_was_raised(keeper: Any) -> None:
+    [one] = tk.evaluate([{"n": 3}], far_tasks.sync, executor=executor(), name="raised")
+    [record] = tk.records('app = "sync"', limit=1)
+    assert record.error == "ValueError: no three"
+    [(text,)] = stored(keeper.directory, "SELECT error_traceback FROM payload WHERE error_traceback IS NOT NULL")
+    assert "far_tasks.py" in text
+    assert text.rstrip().endswith("ValueError: no three")
+    assert one.error == "ValueError: no three"
+
+
+def test_calls_of_killed_workers_are_made_again_and_each_item_is_there_once(keeper: Any, tmp_path: Path) -> None:
+    there = executor(concurrency=4)
+    experiment = tk.evaluate(
+        items(12, place=str(tmp_path)), far_tasks.fatal, metrics=[right], executor=there, name="lost"
+    )
+    wanted = [(f"i{n}", "ok", str(n)) if n != 5 else ("i5", "error", None) for n in range(12)]
+    assert [(one.item_id, one.status, one.output) for one in experiment] == wanted
+    assert all(one.scores["right"].value for one in experiment if one.ok)
+    poison = experiment.items[5]
+    assert poison.attempts == 3
+    assert "3 workers were lost while they made it" in (poison.reason or "")
+    assert WorkerLostError.__name__ in (poison.error or "")
+    assert experiment.items[2].attempts >= 2
+    assert keeper.ship() is None
+    lost = [record for record in tk.records(limit=50) if record.status == "interrupted"]
+    assert {record.input["n"] for record in lost} >= {2, 5}
+    for record in lost:
+        below = keeper.store().spans_of(record.trace_id)
+        assert {row.status for row in below} <= {"interrupted", "ok"}, "nothing is left running"
+
+
+def test_code_that_holds_the_interpreter_is_ended_at_its_deadline(keeper: Any) -> None:
+    experiment = tk.evaluate(items(4), far_tasks.holding, executor=executor(4, timeout=1), name="held")
+    assert [one.status for one in experiment] == ["ok", "ok", "ok", "timed_out"]
+    assert "timed out after 1 s" in (experiment.items[3].reason or "")
+
+
+def test_what_failed_is_tried_again_as_often_as_was_asked_for(keeper: Any, tmp_path: Path) -> None:
+    there = executor(retries=2)
+    experiment = tk.evaluate(items(3, place=str(tmp_path)), far_tasks.flaky, executor=there, name="flaky")
+    assert [(one.status, one.output, one.attempts) for one in experiment] == [("ok", str(n), 3) for n in range(3)]
+
+
+def test_a_task_that_workers_cannot_load_leaves_everything_to_a_resume(
+    keeper: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = types.ModuleType("only_here")
+    exec("def task(n):\n    return str(n)", here.__dict__)
+    monkeypatch.setitem(sys.modules, "only_here", here)
+    experiment = tk.evaluate(items(3), here.task, metrics=[right], executor=executor(), name="unloaded")
+    assert [one.status for one in experiment] == ["pending"] * 3
+    why = "the task cannot be loaded on a worker: ModuleNotFoundError: No module named 'only_here'"
+    assert experiment.notes == [why]
+    whole = tk.resume(experiment.id, task=here.task, metrics=[right], data=items(3))
+    assert [one.output for one in whole] == ["0", "1", "2"]
+
+
+def test_workers_that_always_end_as_they_begin_stop_the_run(keeper: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.support.engines.ROOT", Path("/nowhere-with-tests").parent)
+    began = time.monotonic()
+    experiment = tk.evaluate(items(3), far_tasks.sync, executor=executor(), name="startless")
+    assert [one.status for one in experiment] == ["pending"] * 3
+    [note] = experiment.notes
+    assert note.startswith("3 pipe workers in a row ended as they began: its process ended with 1")
+    assert time.monotonic() - began < 30
+
+
+def test_no_process_is_left(keeper: Any) -> None:
+    engine = Pipes()
+    there = RemoteExecutor(engine, concurrency=3, timeout=10, retries=0)
+    tk.evaluate(items(2), far_tasks.sync, executor=there, name="left")
+    assert engine.started
+    assert all(worker.process.poll() is not None for worker in engine.started)
+
+
+def test_a_resume_without_a_rest_starts_no_process(keeper: Any) -> None:
+    first = tk.evaluate(items(2), far_tasks.sync, name="whole")
+    engine = Pipes()
+    there = RemoteExecutor(engine, concurrency=3, timeout=10, retries=0)
+    again = tk.resume(first.id, task=far_tasks.sync, data=items(2), executor=there)
+    assert [one.output for one in again] == ["0", "1"]
+    assert engine.started == []
+
+
+def test_a_task_that_cannot_be_sent_is_said_before_anything_is_written(keeper: Any) -> None:
+    with pytest.raises(tk.ConfigurationError) as caught:
+        tk.evaluate(items(2), lambda n: n, executor=executor(), name="unsent")
+    assert "cannot be sent to pipe workers" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    with pytest.raises(tk.ExperimentError):
+        tk.Experiment.load("unsent")
+
+
+def test_a_ray_that_is_not_installed_is_said_in_one_sentence(keeper: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(tk.TracekeeperError) as caught:
+        tk.evaluate(items(2), far_tasks.sync, executor="ray", name="rayless")
+    assert str(caught.value) == "executor='ray' needs Ray: pip install 'tracekeeper[ray]'"
