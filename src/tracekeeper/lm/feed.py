@@ -6,8 +6,10 @@ All of it runs on an engine's loop. ``told`` may be called from anywhere, finali
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import Sequence
+from types import AsyncGeneratorType
 from typing import Any
 
 import msgspec
@@ -34,6 +36,8 @@ class Feed:
         self._prompt = prompt
         self._steps: Any = None
         self._stream: Any = None
+        self._within: list[AsyncGeneratorType[Any, Any]] = []
+        """The generators that the library reads through, from the outer one on."""
         self._ahead: Any = None
         self._place: Place | None = None
         self._deadlines: Deadlines | None = None
@@ -128,6 +132,7 @@ class Feed:
         self._stream = await adapter.stream(options, self.source.timeouts)
         steps = aiter(self._stream)
         self._ahead = await anext(steps, _END)
+        self._within = _generators_in(steps, getattr(self._stream, "_iterator", None))
         self._steps = steps
 
     async def _end(self, error: BaseException | None = None) -> None:
@@ -142,7 +147,8 @@ class Feed:
         other; left to the collector they would be closed from whichever thread it runs in, while this loop is at it.
         """
         stream, steps, self._stream, self._steps = self._stream, self._steps, None, None
-        for part in (steps, getattr(stream, "_iterator", None), stream):
+        within, self._within = self._within, []
+        for part in (steps, getattr(stream, "_iterator", None), *within, stream):
             close = getattr(part, "aclose", None) or getattr(part, "close", None)
             if close is None:
                 continue
@@ -152,6 +158,17 @@ class Feed:
                     await asyncio.shield(asyncio.ensure_future(_wait(closing)))
             except Exception as error:  # noqa: BLE001
                 _log.debug("tracekeeper: closing a stream of %s: %r", self.source.name, error)
+
+
+def _generators_in(*outer: Any) -> list[AsyncGeneratorType[Any, Any]]:
+    """The generators that others read from, from the outer one on: a suspended generator refers to what it reads."""
+    found: dict[AsyncGeneratorType[Any, Any], None] = {}
+    todo = [each for each in outer if isinstance(each, AsyncGeneratorType)]
+    while todo:
+        read = [each for each in gc.get_referents(todo.pop(0)) if isinstance(each, AsyncGeneratorType)]
+        todo += [each for each in read if each not in found]
+        found.update(dict.fromkeys(read))
+    return list(found)
 
 
 async def _wait(closing: Any) -> None:

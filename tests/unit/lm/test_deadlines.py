@@ -18,6 +18,7 @@ from tests.support.wire import SO_FAR, TEXT, WireServer
 from tests.unit.lm.conftest import LITELLM, Making
 
 import tracekeeper as tk
+from tracekeeper.lm import feed
 
 PROVIDERS = ["openai", "anthropic", LITELLM]
 SOON = 10.0
@@ -253,6 +254,24 @@ def test_a_stream_is_asked_again_only_before_its_first_token(lm: Making, server:
     with pytest.raises(tk.LMError):
         list(lm("openai/error").stream("Hello"))
     assert len(server.requests) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("provider", PROVIDERS[:2])
+def test_no_generator_of_a_library_is_left_to_the_collector(
+    provider: str, whole: bool, lm: Making, server: WireServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[Any] = []
+    look = feed._generators_in
+    monkeypatch.setattr(feed, "_generators_in", lambda *outer: found.extend(look(*outer)) or list(found))
+    with lm(f"{provider}/full").stream("left or read") as stream:
+        assert next(stream)
+        assert [each for each in found if each.ag_frame is not None], "they are suspended"
+        if whole:
+            list(stream)
+    assert len(found) > 5, "down to the connection's own"
+    assert [each for each in found if each.ag_frame is not None] == []
 
 
 @pytest.mark.slow
