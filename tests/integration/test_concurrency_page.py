@@ -443,8 +443,9 @@ def test_19_a_client_goes_on_working_from_call_to_call() -> None:
     client = Client()
     ask = tk.syncify(client.ask)
     assert [ask(port), ask(port), tk.run_sync(client.ask(port))] == [b"ping\n"] * 3
+    assert client.connection is not None
     with pytest.raises(RuntimeError):
-        asyncio.run(client.ask(port))  # another loop
+        asyncio.run(client.connection[0].readline())  # another loop, on which it waits: nothing is under way
     tk.run_sync(client.close())
     tk.run_sync(end(server))
 
