@@ -124,7 +124,9 @@ def _runs(text: str) -> list[tuple[bool, str]]:
         else:
             joined.append(piece)
         glued = bool(marks) and len(marks) == len(gap)
-    return [(_is_cjk(run) is not None, run) for piece in joined for run in _pieces.findall(piece)]
+    # Marks on a CJK character, which is a word by itself, are of no word.
+    runs = (run[len(_leading_marks(run)) :] for piece in joined for run in _pieces.findall(piece))
+    return [(_is_cjk(run) is not None, run) for run in runs if run]
 
 
 def _leading_marks(gap: str) -> str:

@@ -21,6 +21,8 @@ from tracekeeper.types.text import query_terms, terms, words
         ("我爱Python编程", ["我", "爱", "python", "编", "程"]),
         ("3.5 mm²", ["3", "5", "mm2"]),
         ("\ud800 odd \x00", ["odd"]),
+        ("\u33e0\U0001da3b", ["1", "日"]),
+        ("日\U0001da3bab", ["日", "ab"]),
     ],
 )
 def test_words(text: str, expected: list[str]) -> None:
