@@ -11,7 +11,7 @@ import pytest
 from tests.support.fake_keeper import FakeKeeper, faked
 
 from tracekeeper import configuration
-from tracekeeper.tracing import runtime
+from tracekeeper.tracing import runtime, trouble
 
 FULL = os.environ.get("TRACEKEEPER_COUNTS") == "full"
 """``make guarantees`` runs the repeated tests at their stated counts, ``make test`` in a short, seeded form."""
@@ -40,6 +40,7 @@ def _clean_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     configuration.reset()
+    trouble.forget()  # what other tests brought about on purpose
     yield
     for left in set(runtime.keepers()) - before:  # of a test that traced without a keeper of its own
         runtime.discard(left, timeout=5)
