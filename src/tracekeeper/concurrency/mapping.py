@@ -107,6 +107,8 @@ class Map:
         """Says, before an item is taken, whether to take none for now. ``look`` has it asked again."""
         self.outcomes: list[Outcome[Any]] = []
         """In the order of the items; complete when ``finished``."""
+        self.keeps = True
+        """Whether ``outcomes`` has them all in the end, or who is told of each lets go of it."""
         self.total = total
         self._calls = calls
         self._timeout = timeout
@@ -154,7 +156,8 @@ class Map:
         if self._to_be_tried_again(index, what):
             self._pause(index, call, what)
             return None
-        self.outcomes[index] = final = self._final(index, what)
+        final = self._final(index, what)
+        self.outcomes[index] = final if self.keeps else _TOLD
         if what.attempts == 0 and what.status == "error" and self._stopped is None:
             self._stop("error", what.reason or "it could not start")  # nor would those behind it
         return final
@@ -164,13 +167,15 @@ class Map:
         if self._stopped is not None and self.total is not None:
             status, reason = self._stopped
             while len(self.outcomes) < self.total:
-                self.outcomes.append(Outcome(status=status, reason=reason, index=len(self.outcomes)))
-                yield self.outcomes[-1]
+                final = Outcome[Any](status=status, reason=reason, index=len(self.outcomes))
+                self.outcomes.append(final if self.keeps else _TOLD)
+                yield final
 
     def close(self) -> None:
         """Let go of everything that still runs. Waits for nothing."""
         self._runner.close()
         self._give_up("the map was left")
+        self._calls, self.hold = iter(()), None  # they have what made us: only the collector would find both
 
     # -- from anywhere -----------------------------------------------------------------------------------------
 
@@ -278,6 +283,7 @@ class Map:
 
 
 _NOT_YET: Outcome[Any] = Outcome(status="cancelled", reason="it has not ended")
+_TOLD: Outcome[Any] = Outcome(status="cancelled", reason="it was told and let go")
 
 
 def _nothing() -> None:

@@ -161,7 +161,8 @@ class Watchdog:
     def _due(self) -> None:
         while self._incoming:
             timer = self._incoming.popleft()
-            heapq.heappush(self._heap, (timer.when, next(self._order), timer))
+            if timer.action is not None:  # most calls end before anybody looks at their deadline
+                heapq.heappush(self._heap, (timer.when, next(self._order), timer))
         now = self.now()
         while self._heap and (self._heap[0][0] <= now or self._heap[0][2].action is None):
             timer = heapq.heappop(self._heap)[2]

@@ -6,8 +6,7 @@ A tracker is one object that follows the context: into tasks, into threads that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ContextDecorator, suppress
 from contextvars import ContextVar
 from typing import NamedTuple
 
@@ -44,6 +43,8 @@ class UsageTotal:
     >>> usage.calls, usage.input_tokens, usage.output_tokens, usage.cost, usage.unpriced
     (2, 14, 4, None, 2)
     """
+
+    __slots__ = ("_counted",)
 
     def __init__(self, counted: list[_Counted] | None = None) -> None:
         self._counted = [] if counted is None else counted
@@ -122,20 +123,33 @@ active = _active.get
 """``active()``: the trackers in force here."""
 
 
-@contextmanager
-def track_usage() -> Iterator[UsageTotal]:
+class Tracking(ContextDecorator):
+    """What ``track_usage`` makes: a block. An object and no generator, since every item of an evaluation has one."""
+
+    __slots__ = ("_made", "_token")
+
+    def __enter__(self) -> UsageTotal:
+        self._made = UsageTotal()
+        self._token = _active.set((*_active.get(), self._made))
+        return self._made
+
+    def __exit__(self, *raised: object) -> None:
+        token = self._token
+        del self._token  # it has the context, which may have us
+        with suppress(ValueError):  # left in another context than it was entered in: there it was never in force
+            _active.reset(token)
+
+    def _recreate_cm(self) -> Tracking:  # as a decorator: one for each call
+        return Tracking()
+
+
+def track_usage() -> Tracking:
     """Count what the model calls made inside take: ``with tk.track_usage() as usage: …``, then ``usage.cost``.
 
     Blocks may lie within each other, and each counts. Calls that begin inside count although they end later. A thread
     or pool that does not carry the context (``tk.instrument("threads")`` makes it) is not inside.
     """
-    made = UsageTotal()
-    token = _active.set((*_active.get(), made))
-    try:
-        yield made
-    finally:
-        with suppress(ValueError):  # left in another context than it was entered in: there it was never in force
-            _active.reset(token)
+    return Tracking()
 
 
 def count(

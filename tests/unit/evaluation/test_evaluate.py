@@ -15,10 +15,15 @@ import pytest
 
 import tracekeeper as tk
 from tracekeeper.concurrency import mapping
+from tracekeeper.concurrency.mapping import Map
 from tracekeeper.concurrency.task import Task
+from tracekeeper.evaluation.item import Item
+from tracekeeper.evaluation.result import ItemResult
 from tracekeeper.evaluation.running import run
+from tracekeeper.evaluation.running.run import Run
 from tracekeeper.evaluation.running.task_app import Attempt, Call, TaskApp
 from tracekeeper.scoring.record import Record
+from tracekeeper.tracing.state import RecordState
 
 ITEMS = [{"question": f"{n} + 1?", "number": n, "expected": str(n + 1)} for n in range(6)]
 WANTED = [str(n + 1) for n in range(6)]
@@ -493,10 +498,13 @@ def test_a_resume_runs_what_a_dataset_has_got_since_and_nothing_twice(keeper: ob
     assert outputs(tk.Experiment.load(first.id)) == WANTED
 
 
+OF_A_RUN = (Task, Call, Attempt, asyncio.Task, Run, Map, Record, RecordState, Item, ItemResult)
+
+
 @pytest.mark.parametrize("task", [sync, asynchronous])
 def test_what_ran_an_item_is_gone_with_it_and_does_not_wait_for_the_collector(keeper: object, task: Any) -> None:
     def there() -> list[Any]:
-        return [each for each in gc.get_objects() if isinstance(each, (Task, Call, Attempt, asyncio.Task))]
+        return [each for each in gc.get_objects() if isinstance(each, OF_A_RUN)]
 
     gc.collect()
     gc.disable()

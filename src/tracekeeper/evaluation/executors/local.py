@@ -22,12 +22,18 @@ class LocalExecutor(Parallel):
     def run(self, calls: Iterator[Call], total: int, told: Told) -> None:
         """See ``Executor``."""
         self.on_result = told
-        self._run(calls, total)
+        try:
+            self._run(calls, total)
+        finally:
+            self.on_result = None
 
     async def arun(self, calls: Iterator[Call], total: int, told: Told) -> None:
         """See ``Executor``."""
         self.on_result = told
-        await self._arun(calls, total)
+        try:
+            await self._arun(calls, total)
+        finally:
+            self.on_result = None
 
     def stop(self, reason: str) -> None:
         """See ``Executor``."""
@@ -47,4 +53,5 @@ class LocalExecutor(Parallel):
     def _map(self, calls: Iterator[Call], total: int | None, post: Callable[[Event], Any]) -> Map:
         self._state = super()._map(calls, total, post)
         self._state.hold = self.hold
+        self._state.keeps = False  # a run makes a result of each and lets go of it
         return self._state

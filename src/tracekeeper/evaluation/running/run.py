@@ -299,6 +299,9 @@ class Run:
             self._result(call, outcome, call.record)
         self._ended.clear()
         self._early.clear()
+        self._app.tell = _to_nobody  # what comes from now on is too late, and neither has the other any more
+        if isinstance(self._executor, Paced):
+            self._executor.hold = None
         if self._progress is not None:
             self._progress.close()
         if self._complaints > 1:
@@ -420,6 +423,10 @@ async def _finished(call: Call, made: Any) -> Any:
             pass
         return None
     return await made
+
+
+def _to_nobody(record: Record) -> None:
+    """Where a record's scores are told of when the run is over."""
 
 
 def _tokens(usage: UsageTotal | None) -> tuple[int, int] | None:

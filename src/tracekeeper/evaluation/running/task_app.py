@@ -52,8 +52,11 @@ class TaskApp(App[..., Any]):
         """Not here: the plan knows the items' fields."""
 
     def settled(self, record: Record) -> None:
-        """All scores that this process computes are final. Lock-free."""
-        super().settled(record)
+        """All scores that this process computes are final. Lock-free.
+
+        The app remembers none of them, unlike others: a run is told, and lets go of each as soon as it is a result.
+        """
+        self._unsettled.pop(record.key, None)
         self.tell(record)
 
 
