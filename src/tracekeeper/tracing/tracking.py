@@ -58,6 +58,11 @@ class UsageTotal:
         self._counted.extend(other._all())
 
     @property
+    def empty(self) -> bool:
+        """Whether no call was counted yet."""
+        return not self._counted
+
+    @property
     def calls(self) -> int:
         """Calls that were answered."""
         return sum(not one.failed for one in self._all())

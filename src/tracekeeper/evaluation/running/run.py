@@ -197,7 +197,7 @@ class Run:
             self._failed += 1
             if self._max_failures is not None and self._failed > self._max_failures:
                 self._stop(f"more than {self._max_failures:,} calls failed")
-        cost = None if call.attempt is None else call.attempt.usage.cost
+        cost = None if call.usage is None else call.usage.cost
         if cost is not None:
             self._spent += cost
             if self._budget is not None and self._spent >= self._budget:
@@ -218,12 +218,8 @@ class Run:
     # -- scores ------------------------------------------------------------------------------------------------
 
     def _take_settled(self) -> None:
-        while True:
-            try:
-                record = self._settled.get_nowait()
-            except queue.Empty:
-                return
-            self._scored(record)
+        while self._settled.qsize():  # nobody else takes
+            self._scored(self._settled.get_nowait())
 
     def _judged(self, record: Record) -> None:
         """All scores of a record are final. From any thread, lock-free."""
@@ -313,7 +309,7 @@ class Run:
         status = _STATUS[outcome.status]
         if status is ItemStatus.CANCELLED and call.attempt is None:
             status = ItemStatus.PENDING  # it never began: a resume begins it
-        usage = None if call.attempt is None else call.attempt.usage
+        usage = call.usage
         tokens = _tokens(usage) or (None, None)
         result = ItemResult(
             item_id=call.item.id,
@@ -436,7 +432,7 @@ def _tokens(usage: UsageTotal | None) -> tuple[int, int] | None:
 
 def _kept(call: Call, outcome: Outcome[Any]) -> dict[str, Any]:
     """What the store keeps of an item besides its record."""
-    usage = None if call.attempt is None else call.attempt.usage
+    usage = call.usage
     known = {
         **call.known(),
         "error": None if outcome.error is None else failures.text_of(outcome.error),

@@ -90,6 +90,12 @@ class Call:
         """The handle of its record, once that has begun."""
         return None if self.attempt is None else self.attempt.record
 
+    @property
+    def usage(self) -> UsageTotal | None:
+        """What its model calls took; ``None`` when there were none."""
+        attempt = self.attempt
+        return None if attempt is None or attempt.usage.empty else attempt.usage
+
     def frame(self, status: ItemStatus, reason: str | None = None, data: Mapping[str, Any] | None = None) -> ItemFrame:
         """What the journal is told of it. Earlier calls are named from the first word on, so that none is forgotten."""
         record = self.record
