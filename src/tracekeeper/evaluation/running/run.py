@@ -15,11 +15,10 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from tracekeeper.concurrency import Outcome
+from tracekeeper.concurrency import Outcome, waits
 from tracekeeper.concurrency.mapping import GRACE
 from tracekeeper.concurrency.mapping import Call as MapCall
 from tracekeeper.concurrency.shapes import describe, is_async, is_awaitable
-from tracekeeper.concurrency.waits import LOOK
 from tracekeeper.evaluation.executors.executor import Elsewhere, Executor, Paced
 from tracekeeper.evaluation.item import Item
 from tracekeeper.evaluation.result import ItemResult
@@ -258,18 +257,13 @@ class Run:
         """
         interrupted = self._executor.interrupted
         until = time.monotonic() + GRACE if interrupted else math.inf
-        silent = time.monotonic()
         try:
             while self._ended and (left := until - time.monotonic()) > 0:
-                # (Never for long: a signal that comes as a wait begins is seen when it ends.)
                 try:
-                    self._scored(self._settled.get(timeout=min(left, LOOK)))
+                    self._scored(waits.get(self._settled, min(left, UNENDED)))
                 except queue.Empty:
-                    if time.monotonic() - silent > UNENDED:
+                    if left > UNENDED:
                         self._let_go()
-                        silent = time.monotonic()
-                else:
-                    silent = time.monotonic()
             self._take_settled()
         except KeyboardInterrupt:
             if interrupted:
