@@ -7,6 +7,7 @@ import difflib
 import importlib
 import textwrap
 from collections.abc import Iterable, Sequence
+from types import ModuleType
 from typing import Any, NoReturn
 
 import tracekeeper
@@ -26,7 +27,7 @@ COMMANDS = {
     "datasets": "versioned items to evaluate with: list, show, import, export, diff",
     "import": "make records from a file: JSON Lines, JSON or CSV",
 }
-"""Name and one line of help. Each command has a module by its name beside this one."""
+"""Name and one line of help. Each command has a module by its name beside this one, imported when the command is."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -45,6 +46,31 @@ class Parser(argparse.ArgumentParser):
     def options(self) -> list[str]:
         """Every option it knows."""
         return [option for action in self._actions for option in action.option_strings]
+
+
+class Command(Parser):
+    """The parser of one command, empty until a command line says it: its module is imported then, and no other."""
+
+    def __init__(self, *args: Any, command: str, **kwargs: Any) -> None:
+        super().__init__(*args, parents=[_common()], formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
+        self.command = command
+        self.module: ModuleType | None = None
+
+    def parse_known_args(self, *args: Any, **kwargs: Any) -> Any:
+        """As of any parser: here argparse comes once the command's word was read, also for its ``--help``."""
+        self.load()
+        return super().parse_known_args(*args, **kwargs)
+
+    def load(self) -> ModuleType:
+        """Import the module and declare its arguments, unless that is done."""
+        if self.module is None:
+            self.module = module = importlib.import_module(f"tracekeeper.cli.{module_name(self.command)}")
+            self.description = module.__doc__
+            if hasattr(module, "EXAMPLES"):
+                self.epilog = f"examples:\n{textwrap.indent(module.EXAMPLES, '  ')}"
+            module.add_arguments(self)
+            self.set_defaults(run=module.run)
+        return self.module
 
 
 def suggestion(typed: str, known: Iterable[str]) -> str:
@@ -79,7 +105,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     return parsed
 
 
-def build() -> tuple[Parser, dict[str, Parser]]:
+def build() -> tuple[Parser, dict[str, Command]]:
     """The parser, and those of the commands by name."""
     parser = Parser(
         prog="tracekeeper",
@@ -88,21 +114,8 @@ def build() -> tuple[Parser, dict[str, Parser]]:
         parents=[_common()],
     )
     parser.add_argument("--version", action="version", version=f"tracekeeper {tracekeeper.__version__}")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=Parser)
-    commands: dict[str, Parser] = {}
-    for name, help in COMMANDS.items():
-        module = importlib.import_module(f"tracekeeper.cli.{module_name(name)}")
-        made = subparsers.add_parser(
-            name,
-            help=help,
-            description=module.__doc__,
-            epilog=f"examples:\n{textwrap.indent(module.EXAMPLES, '  ')}" if hasattr(module, "EXAMPLES") else None,
-            parents=[_common()],
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        module.add_arguments(made)
-        made.set_defaults(run=module.run)
-        commands[name] = made
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=Command)
+    commands = {name: subparsers.add_parser(name, command=name, help=help) for name, help in COMMANDS.items()}
     return parser, commands
 
 

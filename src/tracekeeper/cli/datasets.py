@@ -16,7 +16,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tracekeeper.cli.import_file import BROKEN_SHOWN, readable
+from tracekeeper.cli.files_given import BROKEN_SHOWN, readable
 from tracekeeper.cli.output import add_json, limit, print_table, require_data
 from tracekeeper.evaluation.datasets.dataset import Dataset
 from tracekeeper.evaluation.datasets.importing import LeftOut

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tracekeeper.cli.evaluation_inputs import baseline_of, data_of, limits_of, names_of, pairs_of, place_for, task_of
+from tracekeeper.cli.metrics_given import find_metrics
 from tracekeeper.cli.output import count, dollars, require_tracing, seconds
-from tracekeeper.cli.score import find_metrics
 from tracekeeper.evaluation import stored
 from tracekeeper.evaluation.datasets.dataset import Dataset
 from tracekeeper.evaluation.evaluate import evaluate

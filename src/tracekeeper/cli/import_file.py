@@ -7,16 +7,12 @@ kept. Importing a file again makes new records again.
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
+from tracekeeper.cli.files_given import BROKEN_SHOWN, readable
 from tracekeeper.cli.output import require_tracing
 from tracekeeper.reading import flush
 from tracekeeper.reading.files import Source, open_source
@@ -31,7 +27,6 @@ tracekeeper import answers.json --input user_query --output chatgpt_response
 tracekeeper import runs.csv --input question --output answer --expected truth --app rag --app-version 3
 """
 
-BROKEN_SHOWN = 10
 BATCH_ROWS = 2_000
 """Rows after which the journal is shipped: the file may be larger than the journal's limit."""
 
@@ -193,19 +188,6 @@ def _documents(value: Any) -> list[Any] | None:
     if value is None or isinstance(value, list):
         return value
     return [value]
-
-
-@contextmanager
-def readable(file: str) -> Iterator[Path]:
-    """The file as one that can be read twice; standard input is copied to a temporary one."""
-    if file != "-":
-        yield Path(file)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "standard input"
-        with copy.open("wb") as target:
-            shutil.copyfileobj(sys.stdin.buffer, target)
-        yield copy
 
 
 def report(result: Imported, format: str, receipt: Any, *, as_json: bool) -> None:

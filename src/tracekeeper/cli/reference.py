@@ -6,10 +6,9 @@ A test compares the page with what this makes, so it is never out of date.
 from __future__ import annotations
 
 import argparse
-import importlib
 import sys
 
-from tracekeeper.cli.arguments import COMMANDS, Parser, build, module_name
+from tracekeeper.cli.arguments import Command, build
 
 HEAD = """\
 # The command line
@@ -38,12 +37,12 @@ An error is one message on standard error.
 def page() -> str:
     """The whole page."""
     _, parsers = build()
-    return "\n".join([HEAD, *(section(name, parsers[name]) for name in COMMANDS)])
+    return "\n".join([HEAD, *(section(name, parser) for name, parser in parsers.items())])
 
 
-def section(name: str, parser: Parser) -> str:
+def section(name: str, parser: Command) -> str:
     """One command: what it does, its examples, its arguments."""
-    module = importlib.import_module(f"tracekeeper.cli.{module_name(name)}")
+    module = parser.load()
     lines = [f"## tracekeeper {name}", ""]
     lines += [(module.__doc__ or "").strip(), ""]
     if hasattr(module, "EXAMPLES"):

@@ -13,8 +13,8 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+from tracekeeper.cli.metrics_given import find_metrics
 from tracekeeper.cli.output import add_json, print_table, require_data, require_tracing
-from tracekeeper.cli.score import find_metrics
 from tracekeeper.judging import restore
 from tracekeeper.reading.columns import json_text
 from tracekeeper.reading.fresh import fresh

@@ -7,24 +7,19 @@ directory too). Running this command imports and runs that module.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 from collections.abc import Mapping
-from typing import Any
 
-from tracekeeper.cli.arguments import suggestion
+from tracekeeper.cli.metrics_given import find_metrics
 from tracekeeper.cli.output import add_json, count, require_data, require_tracing, seconds
 from tracekeeper.configuration import configure
-from tracekeeper.judging import Metric, as_metrics
-from tracekeeper.metrics import resolve
 from tracekeeper.reading import flush
 from tracekeeper.reading.columns import json_text
 from tracekeeper.reading.fresh import checked, fresh
 from tracekeeper.reading.progress import Progress
 from tracekeeper.reading.receipts import counts_text, receipt_text
 from tracekeeper.reading.rescoring import rescore
-from tracekeeper.types import MetricError, ScoreStatus
+from tracekeeper.types import ScoreStatus
 
 EXAMPLES = """\
 tracekeeper score --metric OverlapGroundedness --filter 'app = "rag"'
@@ -49,49 +44,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timeout", metavar="SECONDS", type=seconds, help="of one attempt (default: the metric's)")
     parser.add_argument("--again", action="store_true", help="also records that these metrics have judged before")
     add_json(parser)
-
-
-def parameters(pairs: list[str], names: list[str]) -> dict[str, dict[str, Any]]:
-    """Keyword arguments for each metric; ``length.unit=words`` is for that one only. A value that is no JSON is text.
-
-    >>> parameters(["threshold=0.5", "Length.unit=words"], ["Length", "Pii"])
-    {'Length': {'threshold': 0.5, 'unit': 'words'}, 'Pii': {'threshold': 0.5}}
-    """
-    found: dict[str, dict[str, Any]] = {name: {} for name in names}
-    for pair in pairs:
-        key, sign, value = pair.partition("=")
-        whose, _, key = key.rpartition(".")
-        if not sign or not key.isidentifier():
-            raise MetricError(f"--param {pair!r}: expected NAME=VALUE, e.g. --param threshold=0.5")
-        if whose and whose not in found:
-            raise MetricError(f"--param {pair!r}: no --metric {whose!r} was given{suggestion(whose, names)}")
-        for name in [whose] if whose else names:
-            found[name][key] = _value(value)
-    return found
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def find_metrics(names: list[str], pairs: list[str], timeout: float | None) -> list[Metric]:
-    """The metrics by name, made with their parameters.
-
-    Raises
-    ------
-    MetricError
-        Nothing of that name (the nearest is named), parameters it does not take, or the same metric twice.
-    """
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # as `python -m` does: one's own modules are where one works
-    given = parameters(pairs, names)
-    found = [resolve(name, given[name]) for name in names]
-    if timeout is not None:
-        found = [metric.replace(timeout=timeout) for metric in found]
-    return list(as_metrics(found, where="--metric"))
 
 
 def run(parsed: argparse.Namespace) -> int:

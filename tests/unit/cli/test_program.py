@@ -36,6 +36,46 @@ def test_every_command_has_help(run: Run, command: str) -> None:
     assert f"usage: tracekeeper {command}" in result.out
 
 
+ASKED = """\
+import sys
+from tracekeeper.cli import arguments, main
+
+code = main(sys.argv[1:])
+beside = {name.removeprefix("tracekeeper.cli.") for name in sys.modules if name.startswith("tracekeeper.cli.")}
+print("imported:", *sorted(name for name in arguments.COMMANDS if arguments.module_name(name) in beside))
+sys.exit(code)
+"""
+
+
+def imported_by(directory: Path, *words: str) -> list[str]:
+    """The commands whose modules a process has imported that ran this one."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "TRACEKEEPER_DIRECTORY": str(directory / "data")}
+    command = [sys.executable, "-c", ASKED, *words]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=directory)
+    assert "imported:" in done.stdout, done.stderr
+    return done.stdout.rpartition("imported:")[2].split()
+
+
+@pytest.mark.parametrize("words", [("--help",), ("--version",), ("recrods",)])
+def test_what_is_asked_of_no_command_imports_none(tmp_path: Path, words: tuple[str, ...]) -> None:
+    assert imported_by(tmp_path, *words) == []
+
+
+def test_a_command_imports_no_other(tmp_path: Path) -> None:
+    assert imported_by(tmp_path, "datasets", "list") == ["datasets"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", arguments.COMMANDS)
+def test_the_help_of_a_command_imports_no_other(tmp_path: Path, command: str) -> None:
+    assert imported_by(tmp_path, command, "--help") == [command]
+
+
+def test_the_commands_are_listed_with_what_they_are_for(run: Run) -> None:
+    shown = " ".join(run("--help").out.split())
+    assert [f"{name} {help}" for name, help in arguments.COMMANDS.items() if f"{name} {help}" not in shown] == []
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
