@@ -26,10 +26,11 @@ from tracekeeper.evaluation.datasets.dataset import Dataset
 from tracekeeper.evaluation.evaluate import evaluate
 from tracekeeper.evaluation.experiment import Experiment
 from tracekeeper.evaluation.gates import USAGE, Decision, decide
+from tracekeeper.evaluation.going_on import FAILED, OUTCOMES
 from tracekeeper.evaluation.item import Item
 from tracekeeper.evaluation.plan import make_plan
 from tracekeeper.evaluation.results import Results
-from tracekeeper.evaluation.resuming import FAILED, OUTCOMES, rerun_failures, resume
+from tracekeeper.evaluation.resuming import rerun_failures, resume
 from tracekeeper.judging import Metric
 from tracekeeper.reading import flush
 from tracekeeper.reading.receipts import receipt_text
