@@ -36,6 +36,8 @@ class Feed:
         self._prompt = prompt
         self._steps: Any = None
         self._stream: Any = None
+        self._inner: Any = None
+        """What the library's stream reads from, where it tells: a word of its own, ``_iterator``."""
         self._within: list[AsyncGeneratorType[Any, Any]] = []
         """The generators that the library reads through, from the outer one on."""
         self._ahead: Any = None
@@ -130,9 +132,10 @@ class Feed:
     async def _first(self, options: dict[str, Any]) -> None:
         adapter = self.source.adapter
         self._stream = await adapter.stream(options, self.source.timeouts)
+        self._inner = getattr(self._stream, "_iterator", None)
         steps = aiter(self._stream)
         self._ahead = await anext(steps, _END)
-        self._within = _generators_in(steps, getattr(self._stream, "_iterator", None))
+        self._within = _generators_in(steps, self._inner)
         self._steps = steps
 
     async def _end(self, error: BaseException | None = None) -> None:
@@ -147,8 +150,8 @@ class Feed:
         other; left to the collector they would be closed from whichever thread it runs in, while this loop is at it.
         """
         stream, steps, self._stream, self._steps = self._stream, self._steps, None, None
-        within, self._within = self._within, []
-        for part in (steps, getattr(stream, "_iterator", None), *within, stream):
+        inner, within, self._inner, self._within = self._inner, self._within, None, []
+        for part in (steps, inner, *within, stream):
             close = getattr(part, "aclose", None) or getattr(part, "close", None)
             if close is None:
                 continue
