@@ -13,47 +13,26 @@ from typing import Any
 
 import pytest
 from tests.support import far_tasks
+from tests.support.elsewhere import (
+    assert_ended_at_its_deadline,
+    assert_lost_calls_were_made_again,
+    assert_refused,
+    assert_spans_of_a_local_run,
+    items,
+    right,
+    seen,
+)
 from tests.support.engines import Pipes
 from tests.support.spans import stored
 
 import tracekeeper as tk
 from tracekeeper.evaluation.executors.elsewhere.remote import RemoteExecutor
-from tracekeeper.types import WorkerLostError
 
 pytestmark = pytest.mark.slow
 
 
-def items(count: int, **more: Any) -> list[dict[str, Any]]:
-    return [{"id": f"i{n}", "n": n, "expected": str(n), **more} for n in range(count)]
-
-
-def right(output: str, expected: str) -> bool:
-    return output == expected
-
-
 def executor(concurrency: int = 3, timeout: float | None = 10, retries: int = 0) -> RemoteExecutor:
     return RemoteExecutor(Pipes(), concurrency=concurrency, timeout=timeout, retries=retries)
-
-
-def seen(experiment: tk.Experiment) -> list[Any]:
-    return [
-        (
-            one.item_id,
-            one.status,
-            one.output,
-            one.error,
-            (one.reason or "").partition(" in ")[0],
-            one.attempts,
-            [(name, score.status, score.value) for name, score in one.scores.items()],
-        )
-        for one in experiment
-    ]
-
-
-def spans(keeper: Any, one: Any) -> list[tuple[str, str, bool]]:
-    assert keeper.ship() is None
-    rows = keeper.store().spans_of(one.trace_id)
-    return sorted((row.name, row.status, row.record_span_id == one.span_id) for row in rows)
 
 
 @pytest.mark.parametrize("kind", ["sync", "asynchronous", "wrapped", "stream", "astream"])
@@ -63,10 +42,7 @@ def test_outcomes_and_spans_are_those_of_a_local_run(kind: str, keeper: Any) -> 
     there = tk.evaluate(items(6), task, metrics=[right], name="there", executor=executor(timeout=0.6))
     assert seen(there) == seen(local)
     assert [one.status for one in there] == ["ok", "ok", "error", "error", "timed_out", "ok"]
-    for one, other in zip(there, local, strict=True):
-        if one.status != "timed_out":  # a thread of this process goes on after its deadline, one there does not
-            assert spans(keeper, one) == spans(keeper, other)
-    assert len(spans(keeper, there.items[3])) == 2
+    assert_spans_of_a_local_run(keeper, there, local)
 
 
 def test_a_result_that_cannot_be_sent_is_what_a_record_shows_of_it(keeper: Any) -> None:
@@ -91,26 +67,12 @@ def test_calls_of_killed_workers_are_made_again_and_each_item_is_there_once(keep
     experiment = tk.evaluate(
         items(12, place=str(tmp_path)), far_tasks.fatal, metrics=[right], executor=there, name="lost"
     )
-    wanted = [(f"i{n}", "ok", str(n)) if n != 5 else ("i5", "error", None) for n in range(12)]
-    assert [(one.item_id, one.status, one.output) for one in experiment] == wanted
-    assert all(one.scores["right"].value for one in experiment if one.ok)
-    poison = experiment.items[5]
-    assert poison.attempts == 3
-    assert "3 workers were lost while they made it" in (poison.reason or "")
-    assert WorkerLostError.__name__ in (poison.error or "")
-    assert experiment.items[2].attempts >= 2
-    assert keeper.ship() is None
-    lost = [record for record in tk.records(limit=50) if record.status == "interrupted"]
-    assert {record.input["n"] for record in lost} >= {2, 5}
-    for record in lost:
-        below = keeper.store().spans_of(record.trace_id)
-        assert {row.status for row in below} <= {"interrupted", "ok"}, "nothing is left running"
+    assert_lost_calls_were_made_again(keeper, experiment)
 
 
 def test_code_that_holds_the_interpreter_is_ended_at_its_deadline(keeper: Any) -> None:
     experiment = tk.evaluate(items(4), far_tasks.holding, executor=executor(4, timeout=1), name="held")
-    assert [one.status for one in experiment] == ["ok", "ok", "ok", "timed_out"]
-    assert "timed out after 1 s" in (experiment.items[3].reason or "")
+    assert_ended_at_its_deadline(experiment)
 
 
 def test_what_failed_is_tried_again_as_often_as_was_asked_for(keeper: Any, tmp_path: Path) -> None:
@@ -161,12 +123,7 @@ def test_a_resume_without_a_rest_starts_no_process(keeper: Any) -> None:
 
 
 def test_a_task_that_cannot_be_sent_is_said_before_anything_is_written(keeper: Any) -> None:
-    with pytest.raises(tk.ConfigurationError) as caught:
-        tk.evaluate(items(2), lambda n: n, executor=executor(), name="unsent")
-    assert "cannot be sent to pipe workers" in str(caught.value)
-    assert len(str(caught.value).splitlines()) == 1
-    with pytest.raises(tk.ExperimentError):
-        tk.Experiment.load("unsent")
+    assert_refused("cannot be sent to pipe workers", "unsent", task=lambda n: n, executor=executor())
 
 
 def test_a_ray_that_is_not_installed_is_said_in_one_sentence(keeper: Any, monkeypatch: pytest.MonkeyPatch) -> None:

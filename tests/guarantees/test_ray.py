@@ -15,9 +15,17 @@ from typing import Any
 
 import pytest
 from tests.support import programs
+from tests.support.elsewhere import (
+    assert_ended_at_its_deadline,
+    assert_lost_calls_were_made_again,
+    assert_refused,
+    assert_spans_of_a_local_run,
+    items,
+    right,
+    seen,
+)
 
 import tracekeeper as tk
-from tracekeeper.types import WorkerLostError
 
 ray = pytest.importorskip("ray")
 pytestmark = [
@@ -38,10 +46,6 @@ def cluster() -> Iterator[str]:
     ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
     yield ray.get_runtime_context().gcs_address
     ray.shutdown()
-
-
-def items(count: int) -> list[dict[str, Any]]:
-    return [{"id": f"i{n}", "n": n, "expected": str(n)} for n in range(count)]
 
 
 def made(kind: str) -> Any:
@@ -65,32 +69,6 @@ def made(kind: str) -> Any:
     return {"sync": sync, "async": asynchronous}[kind]
 
 
-def right(output: str, expected: str) -> bool:
-    return output == expected
-
-
-def seen(experiment: tk.Experiment) -> list[Any]:
-    return [
-        (
-            one.item_id,
-            one.status,
-            one.output,
-            one.error,
-            (one.reason or "").partition(" in ")[0],
-            one.attempts,
-            [(name, score.status, score.value) for name, score in one.scores.items()],
-        )
-        for one in experiment
-    ]
-
-
-def spans(keeper: Any, one: Any) -> list[tuple[str, str, bool]]:
-    """Name and status of each span of an item's trace, and whether it is of the item's record."""
-    assert keeper.ship() is None
-    rows = keeper.store().spans_of(one.trace_id)
-    return sorted((row.name, row.status, row.record_span_id == one.span_id) for row in rows)
-
-
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_outcomes_and_spans_are_those_of_a_local_run(kind: str, cluster: str, keeper: Any) -> None:
     options: dict[str, Any] = {"metrics": [right], "concurrency": 3, "timeout": 0.8}
@@ -105,10 +83,7 @@ def test_outcomes_and_spans_are_those_of_a_local_run(kind: str, cluster: str, ke
     assert Counter(one.status for one in there) == {"ok": 4, "error": 1, "timed_out": 1}
     assert sorted(told) == [f"i{n}" for n in range(6)]
     assert seen(tk.Experiment.load("ray")) == seen(there), "what is stored is what was returned"
-    for one, other in zip(there, local, strict=True):
-        if one.status != "timed_out":  # a thread of this process goes on after its deadline, one there does not
-            assert spans(keeper, one) == spans(keeper, other)
-    assert len(spans(keeper, there.items[3])) == 2
+    assert_spans_of_a_local_run(keeper, there, local)
 
 
 async def beside_a_beating_loop(run: Any) -> tk.Experiment:
@@ -179,23 +154,7 @@ def test_calls_of_killed_workers_are_made_again_and_each_item_is_there_once(
         return str(n)
 
     experiment = tk.evaluate(items(12), task, metrics=[right], executor="ray", concurrency=4, name="lost")
-    wanted = [(f"i{n}", "ok", str(n)) if n != 5 else ("i5", "error", None) for n in range(12)]
-    assert [(one.item_id, one.status, one.output) for one in experiment] == wanted
-    assert all(one.scores["right"].value for one in experiment if one.ok)
-    assert experiment.complete
-    poison = experiment.items[5]
-    assert poison.attempts == 3
-    assert "3 workers were lost while they made it" in (poison.reason or "")
-    assert WorkerLostError.__name__ in (poison.error or "")
-    assert experiment.items[2].attempts >= 2
-    assert max(one.attempts for one in experiment if one is not poison) <= 3
-    assert keeper.ship() is None
-    lost = [record for record in tk.records(limit=50) if record.status == "interrupted"]
-    assert {record.input["n"] for record in lost} >= {2, 5}
-    assert all("was lost" in record.error for record in lost)
-    for record in lost:
-        below = keeper.store().spans_of(record.trace_id)
-        assert {row.status for row in below} <= {"interrupted", "ok"}, "nothing is left running"
+    assert_lost_calls_were_made_again(keeper, experiment)
 
 
 def test_code_that_holds_the_interpreter_is_ended_at_its_deadline(cluster: str, keeper: Any) -> None:
@@ -206,8 +165,7 @@ def test_code_that_holds_the_interpreter_is_ended_at_its_deadline(cluster: str, 
 
     began = time.monotonic()
     experiment = tk.evaluate(items(4), task, executor="ray", concurrency=4, timeout=1, name="held")
-    assert [one.status for one in experiment] == ["ok", "ok", "ok", "timed_out"]
-    assert "timed out after 1 s" in (experiment.items[3].reason or "")
+    assert_ended_at_its_deadline(experiment)
     assert time.monotonic() - began < 25
 
 
@@ -218,12 +176,8 @@ def test_a_task_that_cannot_be_sent_is_said_before_anything_is_written(cluster: 
         with lock:
             return str(n)
 
-    with pytest.raises(tk.ConfigurationError) as caught:
-        tk.evaluate(items(2), task, executor="ray", name="unsent")
-    assert "cannot be sent to Ray workers (TypeError: cannot pickle '_thread.lock' object)" in str(caught.value)
-    assert len(str(caught.value).splitlines()) == 1
-    with pytest.raises(tk.ExperimentError):
-        tk.Experiment.load("unsent")
+    said = "cannot be sent to Ray workers (TypeError: cannot pickle '_thread.lock' object)"
+    assert_refused(said, "unsent", task=task, executor="ray")
 
 
 RUN = """
