@@ -15,8 +15,6 @@ Invariants
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 import logging
 import threading
 import time
@@ -26,7 +24,8 @@ from functools import partial
 from typing import Any
 
 from tracekeeper.concurrency.threads import start_daemon
-from tracekeeper.evaluation.executors.elsewhere.engine import Engine, Gone, Hosted
+from tracekeeper.evaluation.executors.elsewhere.engine import Engine, Gone
+from tracekeeper.evaluation.executors.elsewhere.flights import Flight, Place, Stopped
 from tracekeeper.evaluation.executors.elsewhere.messages import Chunk, Ended, Frame, Lost, Message, Order, Ready, Setup
 from tracekeeper.tracing.elsewhere import Arriving
 from tracekeeper.tracing.keeper import Keeper
@@ -51,62 +50,6 @@ SAY_AFTER = 10.0
 """Seconds without any worker after which that is said."""
 START_WITHIN = 300.0
 """Seconds without any worker after which the run is told to stop."""
-
-_numbers = itertools.count(1)
-
-
-class Flight:
-    """One attempt of a call on a worker, as home sees it. Made on the loop where it is awaited."""
-
-    def __init__(self, *, alone: bool) -> None:
-        self.number = next(_numbers)
-        self.alone = alone
-        self.place: Place | None = None
-        self.state: RecordState | None = None
-        self.sent = False
-        self.over = False
-        self.overdue_at: float | None = None
-        self._loop = asyncio.get_running_loop()
-        self._inbox: asyncio.Queue[Any] = asyncio.Queue()
-
-    def hear(self, message: Any) -> None:
-        """From any thread."""
-        try:
-            self._loop.call_soon_threadsafe(self._inbox.put_nowait, message)
-        except RuntimeError:
-            log.debug("tracekeeper: a loop was closed before its call's outcome came")
-
-    def later(self, do: Callable[[], object]) -> None:
-        """On its loop, when what is ready there has had its turn. Called there."""
-        self._loop.call_soon(do)
-
-    async def heard(self) -> Any:
-        """The next message."""
-        return await self._inbox.get()
-
-
-class Place:
-    """A worker, and the flights on it."""
-
-    def __init__(self, hosted: Hosted, arriving: Arriving) -> None:
-        self.hosted = hosted
-        self.arriving = arriving
-        self.flights: dict[int, Flight] = {}
-        self.unsent: dict[int, Order] = {}
-        """Orders that go with the next message: what is asked for in one turn of a loop goes together."""
-        self.ready = False
-        self.retiring = False
-        self.heard_at = 0.0
-        self.where = ""
-
-    @property
-    def alone(self) -> bool:
-        """Whether what it does is to be alone."""
-        return any(flight.alone for flight in self.flights.values())
-
-
-class Stopped(Exception):
-    """No call begins any more."""
 
 
 class Places:

@@ -28,8 +28,9 @@ from tracekeeper.concurrency.task import Task
 from tracekeeper.configuration import settings
 from tracekeeper.evaluation.executors.elsewhere import messages
 from tracekeeper.evaluation.executors.elsewhere.engine import Engine
+from tracekeeper.evaluation.executors.elsewhere.flights import Flight, Stopped
 from tracekeeper.evaluation.executors.elsewhere.messages import Chunk, Ended, Lost, Order, Setup
-from tracekeeper.evaluation.executors.elsewhere.places import Flight, Places, Stopped
+from tracekeeper.evaluation.executors.elsewhere.places import Places
 from tracekeeper.evaluation.executors.executor import Told
 from tracekeeper.evaluation.executors.local import LocalExecutor
 from tracekeeper.scoring.isolated import as_sent
