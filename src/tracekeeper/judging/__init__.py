@@ -2,7 +2,8 @@
 
 from tracekeeper.judging import selectors as select
 from tracekeeper.judging.annotations import return_annotation
-from tracekeeper.judging.metric import Metric, as_metrics, metric
+from tracekeeper.judging.making import as_metrics, metric
+from tracekeeper.judging.metric import Metric
 from tracekeeper.judging.options import MetricOptions
 from tracekeeper.judging.picking import Selector
 from tracekeeper.judging.resolving import resolve, restore

@@ -7,7 +7,8 @@ from functools import partial
 from typing import Any
 
 from tracekeeper.judging.importing import load
-from tracekeeper.judging.metric import Metric, metric
+from tracekeeper.judging.making import metric
+from tracekeeper.judging.metric import Metric
 from tracekeeper.judging.options import DEFAULTS
 from tracekeeper.judging.picking import from_spec
 from tracekeeper.types import MetricError
