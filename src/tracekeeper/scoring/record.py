@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn, overload
 
 from tracekeeper.scoring import stored
+from tracekeeper.scoring.fields import Fields
 from tracekeeper.scoring.waiting import OnScore, await_records, notify, wait_for_records
-from tracekeeper.tracing import capture, runtime
+from tracekeeper.tracing import runtime
 from tracekeeper.types import MetricError, MetricMode, Score, ScoreSource, ScoreStatus
-from tracekeeper.types.single import Single
 
 if TYPE_CHECKING:
     from tracekeeper.journal.frames import ScoreBirth
@@ -32,33 +31,20 @@ FOREIGN_ALLOWANCE = 60.0
 """Seconds a wait allows by default for a pending score whose metric this process does not know."""
 
 
-class Record(Single):
+class Record(Fields):
     """One call of an app (or, outside apps, one traced call without a local parent), and its scores.
 
     Obtained from ``recording.get()``, ``app.wait_for_scores()`` or ``tk.records()``; not made by hand.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_app",
-        "_born",
-        "_closed",
-        "_elsewhere",
-        "_open",
-        "_scores",
-        "_state",
-        "_stored",
-        "span",
-        "trace",
-        "waits",
-    )
+    __slots__ = ("_app", "_born", "_closed", "_elsewhere", "_open", "_scores", "waits")
 
     def __init__(self, trace: bytes, span: bytes) -> None:
         self.trace = trace
         self.span = span
         self.waits: list[_Wait] = []
-        self._state: RecordState | None = None
-        self._stored: StoredRecord | None = None
+        self._state = None
+        self._stored = None
         self._app: App[..., Any] | None = None
         self._born: tuple[ScoreBirth, ...] = ()
         self._scores: dict[str, Score] = {}
@@ -97,116 +83,6 @@ class Record(Single):
         record = cls(b"", b"")
         record._closed = True
         return record
-
-    # What it was.
-
-    @property
-    def key(self) -> bytes:
-        """Identity within the process."""
-        return self.trace + self.span
-
-    @property
-    def trace_id(self) -> str:
-        """Hex text, 32 characters (empty when tracing is disabled)."""
-        return self.trace.hex()
-
-    @property
-    def span_id(self) -> str:
-        """Hex text, 16 characters."""
-        return self.span.hex()
-
-    @property
-    def enclosing_span_id(self) -> str | None:
-        """The span id of the record around this one, when an app was called inside an app."""
-        parent = self._state.parent if self._state is not None else None
-        return parent.span_id.hex() if parent is not None else None
-
-    @property
-    def name(self) -> str:
-        """Name of the app or of the traced call."""
-        return self._word("name") or ""
-
-    @property
-    def app(self) -> str | None:
-        """Name of the app, ``None`` outside apps."""
-        return self._word("app")
-
-    @property
-    def version(self) -> str | None:
-        """Version of the app."""
-        return self._word("version")
-
-    @property
-    def status(self) -> str:
-        """How the call ended (see ``SpanStatus``), or ``running``."""
-        return self._word("status") or "running"
-
-    @property
-    def started(self) -> datetime | None:
-        """When the call began, in UTC."""
-        at: int | None = self._read("started_at", None)
-        return None if at is None else datetime.fromtimestamp(at / 1e9, UTC)
-
-    @property
-    def latency(self) -> float | None:
-        """Duration of the call in seconds; ``None`` while it runs, and when its process died."""
-        duration: int | None = self._read("duration", None)
-        return None if duration is None else duration / 1e9
-
-    @property
-    def input(self) -> Any:
-        """The arguments by name, as captured (after masks and limits)."""
-        return self._text("input")
-
-    @property
-    def output(self) -> Any:
-        """The result, as captured; of a stream the text received."""
-        return self._text("output")
-
-    @property
-    def context(self) -> list[Any]:
-        """The documents that retriever spans of the record returned."""
-        return self._text("context") or []
-
-    @property
-    def expected(self) -> Any:
-        """The expected output, of imported records and experiments."""
-        return self._text("expected")
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """What the program attached to the record."""
-        return self._text("metadata") or {}
-
-    @property
-    def error(self) -> str | None:
-        """``Type: message`` of the exception that ended the call."""
-        return self._word("error")
-
-    @property
-    def traceback(self) -> str | None:
-        """The exception's traceback, formatted."""
-        return self._word("traceback")
-
-    @property
-    def session_id(self) -> str | None:
-        """The conversation it belongs to."""
-        return self._word("session_id")
-
-    @property
-    def user_id(self) -> str | None:
-        """Whose call it was."""
-        return self._word("user_id")
-
-    @property
-    def tags(self) -> tuple[str, ...]:
-        """Tags in force when it was made."""
-        return tuple(self._read("tags", ()))
-
-    @property
-    def url(self) -> str | None:
-        """Address of its page; ``None`` as long as no server is known."""
-        return None
 
     # Its scores.
 
@@ -412,31 +288,6 @@ class Record(Single):
     def _poke(self) -> None:
         for wait in tuple(self.waits):
             wait.poke(self)
-
-    # Where its fields come from.
-
-    def _read(self, field: str, default: Any) -> Any:
-        if not self.trace:
-            return default
-        state = self._state
-        if state is not None and state.start is not None:
-            return stored.from_frames(state.start, state.end, field)
-        return getattr(self._row(), field, default)
-
-    def _word(self, field: str) -> str | None:
-        word: str | None = self._read(field, None)
-        return word
-
-    def _text(self, field: str) -> Any:
-        text = self._read(field, None)
-        return None if text is None else capture.decode(text)
-
-    def _row(self) -> StoredRecord | None:
-        if self._stored is None and self.trace:
-            keeper = runtime.keeper()
-            keeper.ship(timeout=5)
-            self._stored = stored.load(keeper, self.trace_id, self.span_id)
-        return self._stored
 
     def _refresh(self) -> None:
         if self.trace and (not self._scores or not all(score.final for score in self._scores.values())):
