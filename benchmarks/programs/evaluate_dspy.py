@@ -1,4 +1,4 @@
-from evaluate_ import AT_ONCE, ITEMS, KIND, best, task
+from rounds import AT_ONCE, COUNT, KIND, best, task
 
 if KIND == "async":
     print("none")  # its evaluator calls programs on threads only
@@ -9,7 +9,7 @@ else:
         def forward(self, number):
             return dspy.Prediction(answer=task(number))
 
-    devset = [dspy.Example(number=number, answer=number).with_inputs("number") for number in range(ITEMS)]
+    devset = [dspy.Example(number=number, answer=number).with_inputs("number") for number in range(COUNT)]
     evaluator = dspy.Evaluate(
         devset=devset,
         metric=lambda example, prediction, trace=None: float(example.answer == prediction.answer),
@@ -17,4 +17,4 @@ else:
         display_progress=False,
     )
     program = Program()
-    best(lambda: evaluator(program).score / 100)
+    best(lambda: evaluator(program).score / 100, 1)

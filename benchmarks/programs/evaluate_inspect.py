@@ -4,7 +4,7 @@ import tempfile
 
 os.environ["INSPECT_LOG_DIR"] = tempfile.mkdtemp()
 
-from evaluate_ import AT_ONCE, ITEMS, KIND, PAUSE, best
+from rounds import AT_ONCE, COUNT, KIND, PAUSE, best
 
 if KIND == "sync":
     print("none")  # its solvers are coroutines
@@ -23,12 +23,12 @@ else:
 
         return solve
 
-    samples = [Sample(id=number + 1, input=str(number), target=str(number)) for number in range(ITEMS)]
+    samples = [Sample(id=number + 1, input=str(number), target=str(number)) for number in range(COUNT)]
 
     def run():
         task = Task(dataset=MemoryDataset(samples), solver=waits(), scorer=match(location="exact"))
         [log] = eval(task, model="mockllm/model", max_samples=AT_ONCE, display="none")
-        assert log.results.completed_samples == ITEMS
+        assert log.results.completed_samples == COUNT
         return log.results.scores[0].metrics["accuracy"].value
 
-    best(run)
+    best(run, 1)

@@ -3,15 +3,10 @@
 import os
 import signal
 
-from evaluate_ import AT_ONCE, ITEMS, KIND, atask, task
+from items import items, right
+from rounds import AT_ONCE, either
 
 import tracekeeper as tk
 
-
-def right(output, expected):
-    return output == expected
-
-
-items = [{"id": str(number), "number": number, "expected": number} for number in range(ITEMS)]
-tk.evaluate(items, atask if KIND == "async" else task, metrics=[right], concurrency=AT_ONCE, name="killed")
+tk.evaluate(items, either, metrics=[right], concurrency=AT_ONCE, name="killed")
 os.kill(os.getpid(), signal.SIGKILL)

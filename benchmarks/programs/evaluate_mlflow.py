@@ -1,7 +1,7 @@
 import os
 import tempfile
 
-from evaluate_ import AT_ONCE, ITEMS, KIND, atask, best, task
+from rounds import AT_ONCE, COUNT, best, either
 
 os.environ["MLFLOW_GENAI_EVAL_MAX_WORKERS"] = str(AT_ONCE)
 os.environ["MLFLOW_GENAI_EVAL_ENABLE_SCORER_TRACING"] = "false"
@@ -19,14 +19,13 @@ def right(outputs, expectations):
     return float(outputs == expectations["number"])
 
 
-data = [{"inputs": {"number": number}, "expectations": {"number": number}} for number in range(ITEMS)]
-function = atask if KIND == "async" else task
+data = [{"inputs": {"number": number}, "expectations": {"number": number}} for number in range(COUNT)]
 
 
 def run():
-    result = mlflow.genai.evaluate(data=data, predict_fn=function, scorers=[right])
-    assert len(result.result_df) == ITEMS
+    result = mlflow.genai.evaluate(data=data, predict_fn=either, scorers=[right])
+    assert len(result.result_df) == COUNT
     return result.metrics["right/mean"]
 
 
-best(run)
+best(run, 1)

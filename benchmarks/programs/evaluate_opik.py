@@ -3,7 +3,7 @@ import pathlib
 import subprocess
 import sys
 
-from evaluate_ import AT_ONCE, ITEMS, KIND, best, task
+from rounds import AT_ONCE, COUNT, KIND, best, task
 
 if KIND == "async":
     print("none")  # `evaluate` takes no async task
@@ -21,7 +21,7 @@ else:
                 return score_result.ScoreResult(name="right", value=float(output == number))
 
         dataset = opik.Opik().get_or_create_dataset("bench")
-        dataset.insert([{"number": number} for number in range(ITEMS)])
+        dataset.insert([{"number": number} for number in range(COUNT)])
         metrics = [Right(name="right", track=False)]
 
         def run():
@@ -33,9 +33,9 @@ else:
                 verbose=0,
             )
             values = [score.value for one in done.test_results for score in one.score_results]
-            assert len(values) == ITEMS
+            assert len(values) == COUNT
             return sum(values) / len(values)
 
-        best(run)
+        best(run, 1)
     finally:
         backend.kill()

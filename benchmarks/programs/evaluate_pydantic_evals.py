@@ -1,8 +1,8 @@
 from dataclasses import dataclass
 
-from evaluate_ import AT_ONCE, ITEMS, KIND, atask, best, task
 from pydantic_evals import Case, Dataset
 from pydantic_evals.evaluators import Evaluator
+from rounds import AT_ONCE, COUNT, best, either
 
 
 @dataclass
@@ -11,15 +11,14 @@ class Right(Evaluator):
         return float(context.output == context.expected_output)
 
 
-cases = [Case(name=str(number), inputs=number, expected_output=number) for number in range(ITEMS)]
+cases = [Case(name=str(number), inputs=number, expected_output=number) for number in range(COUNT)]
 dataset = Dataset(name="bench", cases=cases, evaluators=[Right()])
-function = atask if KIND == "async" else task
 
 
 def run():
-    report = dataset.evaluate_sync(function, max_concurrency=AT_ONCE, progress=False)
-    assert len(report.cases) == ITEMS
+    report = dataset.evaluate_sync(either, max_concurrency=AT_ONCE, progress=False)
+    assert len(report.cases) == COUNT
     return report.averages().scores["Right"]
 
 
-best(run)
+best(run, 1)

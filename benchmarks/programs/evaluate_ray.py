@@ -6,7 +6,8 @@ import time
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 import ray
-from evaluate_ import AT_ONCE, ITEMS, KIND, PAUSE
+from items import items, right
+from rounds import AT_ONCE, COUNT, KIND, PAUSE
 
 import tracekeeper as tk
 from tracekeeper.testing import temporary_keeper
@@ -29,11 +30,6 @@ def tasks():
     return atask if KIND == "async" else task
 
 
-def right(output, expected):
-    return output == expected
-
-
-items = [{"id": str(number), "number": number, "expected": number} for number in range(ITEMS)]
 ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
 said = []
 with temporary_keeper():
@@ -51,6 +47,6 @@ with temporary_keeper():
         )
         said.append((time.perf_counter() - begun, results[0] - begun))
         exact = experiment.summary().metrics["right"]
-        assert (exact.mean, exact.scored, len(experiment)) == (1, ITEMS, ITEMS)
+        assert (exact.mean, exact.scored, len(experiment)) == (1, COUNT, COUNT)
 ray.shutdown()
 print(said[0][0], said[1][0], said[1][1])

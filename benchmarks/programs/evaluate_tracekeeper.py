@@ -3,14 +3,11 @@
 import gc
 import time
 
-from evaluate_ import AT_ONCE, ITEMS, KIND, ROUNDS, atask, task
+from items import items, right
+from rounds import AT_ONCE, COUNT, ROUNDS, either
 
 import tracekeeper as tk
 from tracekeeper.testing import temporary_keeper
-
-
-def right(output, expected):
-    return output == expected
 
 
 def held():
@@ -20,23 +17,21 @@ def held():
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("RssAnon"))
 
 
-items = [{"id": str(number), "number": number, "expected": number} for number in range(ITEMS)]
-function = atask if KIND == "async" else task
 rounds = []
 with temporary_keeper():
-    tk.evaluate(items[:10], function, metrics=[right])
+    tk.evaluate(items[:10], either, metrics=[right])
     tk.flush(timeout=60)
     for _ in range(ROUNDS):
         before = held()
         begun = time.perf_counter()
-        experiment = tk.evaluate(items, function, metrics=[right], concurrency=AT_ONCE)
+        experiment = tk.evaluate(items, either, metrics=[right], concurrency=AT_ONCE)
         returned = time.perf_counter()
         receipt = tk.flush(timeout=120)
         stored = time.perf_counter() - returned
         assert receipt.complete, receipt
         exact = experiment.summary().metrics["right"]
-        assert (exact.mean, exact.scored, len(experiment)) == (1, ITEMS, ITEMS)
-        rounds.append((returned - begun, stored, (held() - before) / ITEMS))
+        assert (exact.mean, exact.scored, len(experiment)) == (1, COUNT, COUNT)
+        rounds.append((returned - begun, stored, (held() - before) / COUNT))
         del experiment
 best = min(rounds)
 print(best[0], best[1], rounds[0][2])

@@ -1,4 +1,4 @@
-from maps import AT_ONCE, CALLS, KIND, best, call
+from rounds import AT_ONCE, COUNT, KIND, best, task
 
 if KIND == "async":
     print("none")  # it has no map of this kind
@@ -7,8 +7,9 @@ else:
 
     class Call(dspy.Module):
         def forward(self, number):
-            return call(number)
+            return task(number)
 
     module = Call()
     parallel = dspy.Parallel(num_threads=AT_ONCE, disable_progress_bar=True)
-    best(lambda: parallel([(module, {"number": number}) for number in range(CALLS)]))
+    pairs = [(module, {"number": number}) for number in range(COUNT)]
+    best(lambda: list(parallel(pairs)), list(range(COUNT)))

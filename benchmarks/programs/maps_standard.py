@@ -1,12 +1,12 @@
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
-from maps import AT_ONCE, CALLS, KIND, acall, best, call
+from rounds import AT_ONCE, COUNT, KIND, atask, best, task
 
 
 def threads():
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return list(pool.map(call, range(CALLS)))
+        return list(pool.map(task, range(COUNT)))
 
 
 async def tasks():
@@ -14,9 +14,9 @@ async def tasks():
 
     async def one(number):
         async with semaphore:
-            return await acall(number)
+            return await atask(number)
 
-    return await asyncio.gather(*(one(number) for number in range(CALLS)))
+    return await asyncio.gather(*(one(number) for number in range(COUNT)))
 
 
-best(threads if KIND == "sync" else lambda: asyncio.run(tasks()))
+best(threads if KIND == "sync" else lambda: asyncio.run(tasks()), list(range(COUNT)))

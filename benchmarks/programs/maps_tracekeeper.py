@@ -1,6 +1,10 @@
-from maps import AT_ONCE, CALLS, KIND, acall, best, call
+from rounds import AT_ONCE, COUNT, best, either
 
 import tracekeeper as tk
 
-fn = call if KIND == "sync" else acall
-best(lambda: [outcome.value for outcome in tk.parallel_map(fn, range(CALLS), concurrency=AT_ONCE, timeout=60)])
+
+def run():
+    return [outcome.value for outcome in tk.parallel_map(either, range(COUNT), concurrency=AT_ONCE, timeout=60)]
+
+
+best(run, list(range(COUNT)))

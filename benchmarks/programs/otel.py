@@ -1,12 +1,9 @@
-import os
-
+from exporting import processor
 from measure import report
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 provider = TracerProvider()
-provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(os.environ["SINK"] + "/v1/traces")))
+provider.add_span_processor(processor())
 tracer = provider.get_tracer("bench")
 
 
