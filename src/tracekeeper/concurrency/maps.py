@@ -8,51 +8,30 @@ daemon threads, async ones on an event loop in a thread of its own, so nothing t
 from __future__ import annotations
 
 import asyncio
-import logging
 import queue
-import threading
-from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Mapping, Sized
 from functools import partial
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, Unpack, overload
 
 from tracekeeper.concurrency.interrupts import Interrupting
+from tracekeeper.concurrency.map_events import AsyncEvents, Told, waited_for
+from tracekeeper.concurrency.map_options import CONCURRENCY, TIMEOUT, MapOptions, check_options
 from tracekeeper.concurrency.mapping import Call, Event, Map
 from tracekeeper.concurrency.outcome import Outcome
 from tracekeeper.concurrency.progress import Progress
-from tracekeeper.concurrency.shapes import describe, is_async, is_awaitable
-from tracekeeper.concurrency.waits import LOOK, get
-
-logger = logging.getLogger("tracekeeper")
+from tracekeeper.concurrency.shapes import describe, is_async
 
 Item = TypeVar("Item")
 T = TypeVar("T")
 
-CONCURRENCY = 32
-TIMEOUT = 60.0
-
 
 @overload
 def parallel_map(
-    fn: Callable[[Item], Awaitable[T]],
-    items: Iterable[Item],
-    *,
-    concurrency: int = ...,
-    timeout: float | None = ...,
-    retries: int = ...,
-    on_result: Callable[[Outcome[T]], object] | None = ...,
-    progress: bool | str = ...,
+    fn: Callable[[Item], Awaitable[T]], items: Iterable[Item], **options: Unpack[MapOptions[T]]
 ) -> list[Outcome[T]]: ...
 @overload
 def parallel_map(
-    fn: Callable[[Item], T],
-    items: Iterable[Item],
-    *,
-    concurrency: int = ...,
-    timeout: float | None = ...,
-    retries: int = ...,
-    on_result: Callable[[Outcome[T]], object] | None = ...,
-    progress: bool | str = ...,
+    fn: Callable[[Item], T], items: Iterable[Item], **options: Unpack[MapOptions[T]]
 ) -> list[Outcome[T]]: ...
 def parallel_map(
     fn: Callable[[Any], Any],
@@ -120,25 +99,11 @@ def parallel_map(
 
 @overload
 async def aparallel_map(
-    fn: Callable[[Item], Awaitable[T]],
-    items: Iterable[Item],
-    *,
-    concurrency: int = ...,
-    timeout: float | None = ...,
-    retries: int = ...,
-    on_result: Callable[[Outcome[T]], object] | None = ...,
-    progress: bool | str = ...,
+    fn: Callable[[Item], Awaitable[T]], items: Iterable[Item], **options: Unpack[MapOptions[T]]
 ) -> list[Outcome[T]]: ...
 @overload
 async def aparallel_map(
-    fn: Callable[[Item], T],
-    items: Iterable[Item],
-    *,
-    concurrency: int = ...,
-    timeout: float | None = ...,
-    retries: int = ...,
-    on_result: Callable[[Outcome[T]], object] | None = ...,
-    progress: bool | str = ...,
+    fn: Callable[[Item], T], items: Iterable[Item], **options: Unpack[MapOptions[T]]
 ) -> list[Outcome[T]]: ...
 async def aparallel_map(
     fn: Callable[[Any], Any],
@@ -202,14 +167,7 @@ class Parallel:
         on_result: Callable[[Outcome[Any]], object] | None = None,
         progress: bool | str = False,
     ) -> None:
-        _check_count("concurrency", concurrency, 1)
-        _check_count("retries", retries, 0)
-        if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float)):
-            raise TypeError(f"timeout must be a number of seconds or None, not {timeout!r}")
-        if timeout is not None and not 0 < timeout < float("inf"):
-            raise ValueError(f"timeout must be more than 0 seconds, or None for no deadline, not {timeout!r}")
-        if on_result is not None and not callable(on_result):
-            raise TypeError(f"on_result must be callable, not {on_result!r}")
+        check_options(concurrency=concurrency, timeout=timeout, retries=retries, on_result=on_result)
         self.concurrency = concurrency
         self.timeout = timeout
         self.retries = retries
@@ -239,12 +197,12 @@ class Parallel:
     def _run(self, calls: Iterator[Call], total: int | None) -> list[Outcome[Any]]:
         events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         state = self._map(calls, total, events.put)
-        told = _Told(self.on_result, self._shown(total))
+        told = Told(self.on_result, self._shown(total))
         try:
             with Interrupting(state):
                 state.fill()
                 while not state.finished:
-                    for event in _waited_for(events):
+                    for event in waited_for(events):
                         outcome = state.take(event)
                         if outcome is not None:
                             told.sync(outcome)
@@ -257,9 +215,9 @@ class Parallel:
         return state.outcomes
 
     async def _arun(self, calls: Iterator[Call], total: int | None) -> list[Outcome[Any]]:
-        events = _AsyncEvents(asyncio.get_running_loop())
+        events = AsyncEvents(asyncio.get_running_loop())
         state = self._map(calls, total, events.put)
-        told = _Told(self.on_result, self._shown(total))
+        told = Told(self.on_result, self._shown(total))
         try:
             with Interrupting(state):
                 state.fill()
@@ -284,91 +242,6 @@ class Parallel:
         if not self.progress:
             return None
         return Progress(self.progress if isinstance(self.progress, str) else "parallel", total)
-
-
-class _AsyncEvents:
-    """Events for a task: posted from anywhere, at most one wake-up of its loop under way."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.there: deque[Event] = deque()
-        self._loop = loop
-        self._wake = asyncio.Event()
-        self._signalled = False
-        self._looks = threading.current_thread() is threading.main_thread()
-
-    def put(self, event: Event) -> None:
-        self.there.append(event)
-        if not self._signalled:
-            self._signalled = True
-            try:
-                self._loop.call_soon_threadsafe(self._wake.set)
-            except RuntimeError:
-                logger.debug("tracekeeper: the loop of a map was closed before its last outcome came")
-
-    async def come(self) -> None:
-        # A signal that came as the loop went to sleep is seen when it wakes (see `waits.py`).
-        look = self._loop.call_later(LOOK, self._wake.set) if self._looks else None
-        await self._wake.wait()
-        if look is not None:
-            look.cancel()
-        self._wake.clear()
-        self._signalled = False  # before the caller looks: what is put from here on wakes it again
-
-
-def _waited_for(events: queue.SimpleQueue[Event]) -> Iterator[Event]:
-    """Waits for one event and gives all that are there."""
-    yield get(events)
-    while True:
-        try:
-            yield events.get_nowait()
-        except queue.Empty:
-            return
-
-
-class _Told:
-    """Who is told of outcomes as they come."""
-
-    def __init__(self, on_result: Callable[[Outcome[Any]], object] | None, progress: Progress | None) -> None:
-        self._on_result = on_result
-        self._progress = progress
-        self._failures = 0
-
-    def sync(self, outcome: Outcome[Any]) -> None:
-        if self._progress is not None:
-            self._progress.add(outcome)
-        if self._on_result is None:
-            return
-        try:
-            result: Any = self._on_result(outcome)
-            if is_awaitable(result):
-                from tracekeeper.concurrency.bridges import run_sync
-
-                run_sync(result)
-        except Exception as error:  # noqa: BLE001  it is told about results; it does not decide about them
-            self._failed(error)
-
-    async def asynchronous(self, outcome: Outcome[Any]) -> None:
-        if self._progress is not None:
-            self._progress.add(outcome)
-        if self._on_result is None:
-            return
-        try:
-            result: Any = self._on_result(outcome)
-            if is_awaitable(result):
-                await result
-        except Exception as error:  # noqa: BLE001
-            self._failed(error)
-
-    def _failed(self, error: Exception) -> None:
-        self._failures += 1
-        if self._failures == 1:
-            logger.warning("tracekeeper: on_result of a map raised; the map goes on", exc_info=error)
-
-    def close(self) -> None:
-        if self._failures > 1:
-            logger.warning("tracekeeper: on_result of a map raised %d times", self._failures)
-        if self._progress is not None:
-            self._progress.close()
 
 
 def _calls(fn: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Call]:
@@ -404,10 +277,3 @@ def _iterator(items: Iterable[Any]) -> Iterator[Any]:
 
 def _length(items: Any) -> int | None:
     return len(items) if isinstance(items, Sized) else None
-
-
-def _check_count(name: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be a whole number, not {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, not {value!r}")

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypedDict
 
-from tracekeeper.concurrency.maps import CONCURRENCY, TIMEOUT
+from tracekeeper.concurrency.map_options import CONCURRENCY, TIMEOUT
 from tracekeeper.evaluation.datasets.filtering import ItemFilter
 from tracekeeper.evaluation.executors.executor import Executor
 from tracekeeper.evaluation.plan import GivenMetric
