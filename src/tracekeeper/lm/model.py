@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -30,6 +30,7 @@ from tracekeeper.tracing.spans import Span
 from tracekeeper.types import ConfigurationError
 
 Given = str | Iterable[Mapping[str, Any]]
+Stream = TypeVar("Stream", LMStream, LMAsyncStream)
 
 
 class LM:
@@ -205,9 +206,7 @@ class LM:
 
         A stream that is left early (``break``, ``close()``, garbage) ends there, with what came.
         """
-        call, asked = self._begun(prompt, system, images, tools, None, options, stream=True)
-        feed = Feed(self._sources(), asked)
-        return _followed(LMStream(feed, call), feed, call)  # type: ignore[no-any-return]
+        return self._streamed(LMStream, prompt, system, images, tools, options)
 
     def astream(
         self,
@@ -219,9 +218,7 @@ class LM:
         **options: Any,
     ) -> LMAsyncStream:
         """The same for a task: ``async for chunk in lm.astream(…)``."""
-        call, asked = self._begun(prompt, system, images, tools, None, options, stream=True)
-        feed = Feed(self._sources(), asked)
-        return _followed(LMAsyncStream(feed, call), feed, call)  # type: ignore[no-any-return]
+        return self._streamed(LMAsyncStream, prompt, system, images, tools, options)
 
     # -- what they share ---------------------------------------------------------------------------------------
 
@@ -241,6 +238,24 @@ class LM:
         for source in self._sources():
             source.adapter.prepare()
         return Call(self._source, asked, stream=stream), asked
+
+    def _streamed(
+        self,
+        kind: type[Stream],
+        given: Given,
+        system: str | None,
+        images: Sequence[Any],
+        tools: Sequence[Mapping[str, Any]],
+        options: Mapping[str, Any],
+    ) -> Stream:
+        """A stream of this kind, whose span ends with it."""
+        call, asked = self._begun(given, system, images, tools, None, options, stream=True)
+        feed = Feed(self._sources(), asked)
+        stream = kind(feed, call)
+        if not isinstance(call.span, Span):
+            return stream
+        followed: Stream = traced(call.span, stream, FeedReader(feed, call.inside))
+        return followed
 
     def _kept(self, asked: Prompt, given: bool | str | None) -> tuple[Reply | None, Path | None]:
         """The answer that is kept, and where it is or will be; nothing where none is to be kept."""
@@ -318,8 +333,3 @@ def _done(call: Call, reply: Reply) -> Answer:
     usage = call.inside.usage(reply.answer.usage)
     call.done(reply, usage)
     return reply.answer if usage is reply.answer.usage else msgspec.structs.replace(reply.answer, usage=usage)
-
-
-def _followed(stream: Any, feed: Feed, call: Call) -> Any:
-    """The stream, whose span ends with it."""
-    return traced(call.span, stream, FeedReader(feed, call.inside)) if isinstance(call.span, Span) else stream
