@@ -164,6 +164,9 @@ class _Response:
     def __class__(self, kind: Any) -> None:
         raise TypeError("the class of a traced response cannot be changed")
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self._tk_inner.__reduce_ex__(protocol)  # a copy is the library's own, and nobody's span
+
     def __repr__(self) -> str:
         return f"<traced {self._tk_inner!r}>"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import gc
 import json
 from collections.abc import Iterator
@@ -305,3 +306,15 @@ def test_a_mistake_of_ours_costs_no_call(client: Any, kept: FakeKeeper, monkeypa
     assert kept.statuses == ["ok"]
     assert set(trouble.counts()) == {"reading a chunk of a response", "reading what a stream said"}
     trouble.forget()
+
+
+def test_a_copy_of_a_stream_is_the_librarys_own(client: Any, kept: FakeKeeper) -> None:
+    stream = client.chat.completions.create(model="full", messages=SAID, stream=True)
+    copied = copy.copy(stream)
+    assert type(copied) is openai.Stream
+    assert copied.response is stream.response
+    text = [chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices]
+    assert "".join(text) == TEXT
+    del copied
+    garbage.collect()
+    assert kept.statuses == ["ok"]
