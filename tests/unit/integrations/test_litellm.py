@@ -113,3 +113,31 @@ def test_uninstrument_puts_everything_back(litellm: Any, more: dict[str, Any], k
     tk.uninstrument()
     litellm.completion("openai/full", **more)
     assert kept.frames == []
+
+
+@pytest.mark.parametrize("left", [False, True], ids=["read", "left"])
+def test_a_mocked_stream_is_complete_when_it_was_read_to_its_end(
+    litellm: Any, more: dict[str, Any], kept: FakeKeeper, left: bool
+) -> None:
+    said = []
+    for chunk in litellm.completion("openai/full", mock_response=TEXT, stream=True, **more):
+        said.append(chunk.choices[0].delta.content or "")
+        if left:
+            break
+    del chunk
+    garbage.collect()
+    assert kept.statuses == ["abandoned" if left else "ok"]
+    assert kept.output() == "".join(said)
+    assert ("".join(said) == TEXT) is not left
+
+
+def test_an_async_mocked_stream_is_complete_when_it_was_read_to_its_end(
+    litellm: Any, more: dict[str, Any], kept: FakeKeeper
+) -> None:
+    async def main() -> str:
+        stream = await litellm.acompletion("openai/full", mock_response=TEXT, stream=True, **more)
+        return "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
+
+    assert asyncio.run(main()) == TEXT
+    garbage.collect()
+    assert (kept.statuses, kept.output()) == (["ok"], TEXT)
