@@ -68,7 +68,7 @@ def median(runs: list[dict[str, float]], name: str) -> float:
 
 
 def main() -> None:
-    """Tracekeeper on each client, the peers on OpenAI's; runs of all take turns."""
+    """Tracekeeper on each client, the peers on OpenAI's, LiteLLM's own callback on its own; runs of all take turns."""
     chosen = [(f"Tracekeeper on {name}", sys.executable, name, "tracekeeper") for name in OURS]
     chosen += [
         (f"Tracekeeper on {client.name}", str(python), client.program, "tracekeeper")
@@ -80,6 +80,7 @@ def main() -> None:
         for peer in PEERS
         if (python := interpreter(peer)) is not None
     ]
+    chosen.append(("LiteLLM's own callback on litellm", sys.executable, "litellm", "litellm-callback"))
     runs: dict[str, list[dict[str, float]]] = {}
     with sink() as address, wire() as url, tempfile.TemporaryDirectory() as directory:
         more = {"SINK": address, "WIRE": url, "TRACEKEEPER_DIRECTORY": directory}

@@ -55,6 +55,19 @@ def langfuse():
     return on, None
 
 
+def litellm_callback():
+    """What LiteLLM itself brings: its callback that sends to Langfuse by OpenTelemetry."""
+    import litellm
+
+    os.environ.update(LANGFUSE_PUBLIC_KEY="pk-lf-bench", LANGFUSE_SECRET_KEY="sk-lf-bench")
+    os.environ.update(LANGFUSE_HOST=SINK, LANGFUSE_OTEL_HOST=SINK)
+
+    def on():
+        litellm.callbacks = ["langfuse_otel"]
+
+    return on, litellm.logging_callback_manager._reset_all_callbacks
+
+
 def nothing():
     return (lambda: None), (lambda: None)
 
@@ -290,6 +303,7 @@ on, off = {
     "openinference": openinference,
     "openllmetry": openllmetry,
     "langfuse": langfuse,
+    "litellm-callback": litellm_callback,
     "none": nothing,
 }[TRACER]()
 figures = {}
