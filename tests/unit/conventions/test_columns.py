@@ -483,3 +483,21 @@ def test_how_a_stream_ended_is_told_where_the_attributes_know_more_than_the_stat
 ) -> None:
     given = {"gen_ai.operation.name": "chat", **attributes}
     assert normalised(given, events, scope=scope, status=status).status is expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "field", "expected"),
+    [
+        ("llm.request.model_name", "m", "model", "m"),
+        ("gcp.vertex.agent.llm_response", '{"text": "mild"}', "output", {"text": "mild"}),
+        (
+            "ai.prompt.tools",
+            ['{"type": "function", "name": "lookup"}'],
+            "tools",
+            [{"type": "function", "name": "lookup"}],
+        ),
+        ("gen_ai.finishReason", "stop", "finish_reasons", ("stop",)),
+    ],
+)
+def test_an_attribute_of_a_single_family_is_read_alone(name: str, value: Any, field: str, expected: Any) -> None:
+    assert getattr(normalised({name: value}), field) == expected
