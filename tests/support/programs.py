@@ -44,8 +44,9 @@ def run(code: str, directory: Path, *, timeout: float = 60, **more: str) -> Fini
 
 
 _LATER = re.compile(
-    r"tracekeeper: ([\d,]+ spans are|1 span is) still only in the journal in .* \(the database did not answer within "
-    r".*; the next program that uses it stores them, or `tracekeeper status` does\n"
+    r"tracekeeper: (?:(?:[\d,]+ spans are|1 span is) still only in the journal|it is not known whether everything was "
+    r"stored) in .* \(the database did not answer within .*"
+    r"the next program that uses it stores (?:them, or `tracekeeper status` does|that)\n"
 )
 
 

@@ -9,8 +9,8 @@ from tracekeeper.conventions import anthropic_messages
 from tracekeeper.conventions.asked import request_attributes
 from tracekeeper.conventions.told import plain_text
 from tracekeeper.integrations.calls import Operation, Request, asynchronous, begin, synchronous
-from tracekeeper.integrations.openai_client import follow_raw
 from tracekeeper.integrations.patching import Patches
+from tracekeeper.integrations.raw_responses import unwrap
 from tracekeeper.tracing import responses, trouble
 from tracekeeper.tracing.spans import Span
 from tracekeeper.tracing.wrapping import failed_in, leave_span
@@ -52,14 +52,7 @@ def _request(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Re
     return Request(f"chat {model or ''}".rstrip(), given, model, "anthropic", attributes)
 
 
-def _unwrap(span: Span, result: Any, operation: Operation) -> bool:
-    if not hasattr(result, "http_response") or not hasattr(result, "parse"):
-        return False
-    follow_raw(span, result, operation)
-    return True
-
-
-MESSAGES = Operation("llm", _request, anthropic_messages.answer, anthropic_messages.MessagesReader, _unwrap)
+MESSAGES = Operation("llm", _request, anthropic_messages.answer, anthropic_messages.MessagesReader, unwrap)
 
 
 def _streaming(original: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

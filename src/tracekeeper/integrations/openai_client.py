@@ -17,14 +17,11 @@ from tracekeeper.integrations.calls import (
     Operation,
     Request,
     asynchronous,
-    is_stream,
     synchronous,
-    tell,
 )
 from tracekeeper.integrations.patching import Patches
-from tracekeeper.tracing import responses, trouble
-from tracekeeper.tracing.spans import Span
-from tracekeeper.types import SpanStatus
+from tracekeeper.integrations.raw_responses import unwrap
+from tracekeeper.tracing import responses
 
 _CHAT = "openai.resources.chat.completions"
 _RESPONSES = "openai.resources.responses"
@@ -91,56 +88,6 @@ def _embedded(answer: Any) -> Told:
     )
 
 
-def _unwrap(span: Span, result: Any, operation: Operation) -> bool:
-    """A raw response (``with_raw_response``, ``with_streaming_response``) is parsed by the program, if at all."""
-    if not hasattr(result, "http_response") or not hasattr(result, "parse"):
-        return False
-    follow_raw(span, result, operation)
-    return True
-
-
-def follow_raw(span: Span, raw: Any, operation: Operation) -> None:
-    """End the span when a raw response is parsed, or when it is thrown away."""
-    raw.parse = _Parse(span, raw.parse, operation)
-
-
-class _Parse:
-    """Stands for a raw response's ``parse``; the span ends with what it gives, or with this object."""
-
-    def __init__(self, span: Span, parse: Callable[..., Any], operation: Operation) -> None:
-        self._span = span
-        self._parse = parse
-        self._operation = operation
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        parsed = self._parse(*args, **kwargs)
-        if hasattr(type(parsed), "__await__"):
-            return self._awaited(parsed)
-        return self._read(parsed)
-
-    async def _awaited(self, parsing: Any) -> Any:
-        return self._read(await parsing)
-
-    def _read(self, parsed: Any) -> Any:
-        span, operation = self._span, self._operation
-        try:
-            if is_stream(parsed) and operation.reader is not None:
-                if span.is_open() and span.chunks is None:
-                    return responses.traced(span, parsed, operation.reader(parsed))
-                return parsed
-            if span.is_open():
-                tell(span, operation.answer(parsed))
-        except Exception as error:  # noqa: BLE001
-            trouble.note("reading a raw response", error)
-        span.close(SpanStatus.OK)
-        return parsed
-
-    def __del__(self) -> None:
-        span = self._span
-        if span.chunks is None:
-            span.close(SpanStatus.OK, quiet=True)  # the answer came; nobody parsed it
-
-
 def _closing_helper(original: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Any:
     try:
         return original(*args, **kwargs)
@@ -155,11 +102,11 @@ async def _closing_helper_async(original: Callable[..., Any], instance: Any, arg
         responses.release(getattr(instance, "_raw_stream", None))
 
 
-CHAT = Operation("llm", partial(_request, "chat", "messages"), openai_chat.answer, openai_chat.ChatReader, _unwrap)
+CHAT = Operation("llm", partial(_request, "chat", "messages"), openai_chat.answer, openai_chat.ChatReader, unwrap)
 COMPLETIONS = Operation(
-    "llm", partial(_request, "text_completion", "prompt"), openai_chat.answer, openai_chat.ChatReader, _unwrap
+    "llm", partial(_request, "text_completion", "prompt"), openai_chat.answer, openai_chat.ChatReader, unwrap
 )
 RESPONSES = Operation(
-    "llm", partial(_request, "chat", "input"), openai_responses.answer, openai_responses.ResponsesReader, _unwrap
+    "llm", partial(_request, "chat", "input"), openai_responses.answer, openai_responses.ResponsesReader, unwrap
 )
-EMBEDDINGS = Operation("embedding", partial(_request, "embeddings", "input"), _embedded, None, _unwrap)
+EMBEDDINGS = Operation("embedding", partial(_request, "embeddings", "input"), _embedded, None, unwrap)

@@ -134,6 +134,13 @@ def test_a_raw_response(client: Any, kept: FakeKeeper) -> None:
     assert (kept.statuses, kept.output()) == (["ok"], TEXT)
 
 
+def test_a_streaming_response_that_is_read_by_lines_ends_when_it_is_closed(client: Any, kept: FakeKeeper) -> None:
+    with client.messages.with_streaming_response.create(model="full", stream=True, **MORE) as response:
+        assert any(line.startswith("data:") for line in response.iter_lines())
+        assert kept.statuses == []
+    assert kept.statuses == ["ok"]
+
+
 def test_uninstrument_puts_everything_back(client: Any, kept: FakeKeeper) -> None:
     tk.uninstrument("anthropic")
     client.messages.create(model="full", **MORE)

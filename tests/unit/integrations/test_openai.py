@@ -186,13 +186,49 @@ def test_a_raw_response_is_read_when_the_program_parses_it(client: Any, kept: Fa
     assert (kept.statuses, kept.output()) == (["ok"], TEXT)
 
 
-@pytest.mark.slow
-def test_a_raw_response_that_is_never_parsed_ends_with_the_object(client: Any, kept: FakeKeeper) -> None:
-    raw = client.chat.completions.with_raw_response.create(model="full", messages=SAID)
-    assert kept.statuses == []
-    del raw
-    garbage.collect()
+def test_a_raw_response_that_is_never_parsed_ends_with_its_last_reference(client: Any, kept: FakeKeeper) -> None:
+    gc.disable()  # nothing is left to the collector
+    try:
+        raw = client.chat.completions.with_raw_response.create(model="full", messages=SAID)
+        assert kept.statuses == []
+        del raw
+        assert kept.statuses == ["ok"]
+    finally:
+        gc.enable()
+
+
+def test_a_raw_response_is_the_librarys_in_every_other_respect(client: Any, kept: FakeKeeper) -> None:
+    with client.chat.completions.with_streaming_response.create(model="full", messages=SAID) as response:
+        tk.uninstrument("openai")
+        kind = openai.APIResponse
+        assert isinstance(response, kind)
+        assert (type(response).__name__, type(response).__module__) == (kind.__name__, kind.__module__)
+        assert repr(response).startswith("<APIResponse [200 OK]")
+        assert copy.copy(response).status_code == 200
+
+
+def test_a_streaming_response_that_is_read_by_lines_ends_when_it_is_closed(client: Any, kept: FakeKeeper) -> None:
+    asked = client.chat.completions.with_streaming_response
+    with asked.create(model="full", messages=SAID, stream=True) as response:
+        assert any(line.startswith("data:") for line in response.iter_lines())
+        assert kept.statuses == []
     assert kept.statuses == ["ok"]
+
+
+def test_an_async_streaming_response_that_is_read_by_lines_ends_when_it_is_closed(
+    server: WireServer, kept: FakeKeeper
+) -> None:
+    tk.instrument("openai")
+
+    async def main() -> None:
+        async with openai.AsyncOpenAI(api_key="k", base_url=f"{server.url}/v1", max_retries=0) as client:
+            asked = client.chat.completions.with_streaming_response
+            async with asked.create(model="full", messages=SAID, stream=True) as response:
+                assert any([line.startswith("data:") async for line in response.iter_lines()])
+                assert kept.statuses == []
+            assert kept.statuses == ["ok"]
+
+    asyncio.run(main())
 
 
 def test_the_stream_of_a_raw_response(client: Any, kept: FakeKeeper) -> None:
