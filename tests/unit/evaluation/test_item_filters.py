@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,6 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Connection,
     """Records, and by their ids items that hold the same."""
     rows = [row for row in _rows(seed=11, count=160) if isinstance(row["payload"]["input"], dict)]
     for row in rows:
-        if row["payload"]["expected"] is None:  # of a record a null that was captured; of an item nothing
-            row["payload"]["expected"] = ...
         row["spans"][0]["status"] = "ok"  # what runs is not in the index yet
     path: Path = tmp_path_factory.mktemp("filter") / "store.db"
     engine = create_engine(f"sqlite:///{path}")
@@ -63,6 +63,20 @@ def test_an_item_is_taken_where_a_record_that_holds_the_same_is_found(
     assert {id for id, item in items.items() if takes(item)} == found
     text = str(node)
     assert parse(text, ITEMS) == node, "it may be written of items as it is of records"
+
+
+@pytest.mark.parametrize("text", ['expected !~ "x"', 'expected ~ "nul"', "expected is present", 'expected != "x"'])
+def test_a_null_is_no_value_of_records_as_of_items(keeper: Any, text: str) -> None:
+    for expected in (None, "y"):
+        tk.log_record(app="asked", input={"question": "?"}, output="!", expected=expected)
+    assert keeper.ship() is None
+    with closing(sqlite3.connect(keeper.directory / "tracekeeper.db")) as database, database:
+        database.execute("UPDATE payload SET expected = 'null' WHERE expected IS NULL")
+    items = [Item(id=str(each), fields={"question": "?", "expected": each}) for each in (None, "y")]
+    takes = item_filter(text)
+    assert [takes(item) for item in items] == [False, text != 'expected ~ "nul"']
+    found = {record.expected for record in tk.records(text)}
+    assert found == {item.expected for item in items if takes(item)}
 
 
 # -- what there is to ask

@@ -60,7 +60,7 @@ TEXTS = [
     "东京 rain",
     "x\ny",
 ]
-LOOKED_FOR = ["a", "R", "%", "_", "é", '"', "\\", "rain", "东", "refund", "re", "x\ny"]
+LOOKED_FOR = ["a", "nul", "R", "%", "_", "é", '"', "\\", "rain", "东", "refund", "re", "x\ny"]
 NUMBERS: list[int | float] = [0, 1, -1, 5, 0.5, 0.1, 1e-7, 2**53]
 KEYS = ["k", "user.tier", 'q"uote', "é", "o", "b", "absent", "question"]
 CAPTURED: list[Any] = [
@@ -415,7 +415,7 @@ def _compares(reference: Reference, operator: str, wanted: Value, row: dict[str,
 
 def _whole_contains(name: str, operator: str, text: str, row: dict[str, Any], target: str) -> bool:
     data = _text(row["payload"][name])
-    if data is None:
+    if data is None or data == "null":
         return False
     if target == "span" or name == "expected":
         found = _lower(json.dumps(text, ensure_ascii=False)[1:-1]) in _lower(data)

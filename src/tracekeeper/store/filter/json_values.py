@@ -91,13 +91,14 @@ def _itself(whole: ColumnElement[Any], *, sole: bool, test: Test) -> ColumnEleme
 
 def _whole_contains(target: Target, name: str, text: str, *, negated: bool) -> ColumnElement[bool]:
     data = COLUMNS[name]
+    there = and_(data.is_not(None), func.trim(data) != "null")  # a null is no value: it contains nothing, not even "nu"
     if target == "record" and name in ("input", "output"):
         found = match_records("input" if name == "input" else "output", text, record_id=record.c.id)
-        return and_(_payload(target, data.is_not(None)), not_(found)) if negated else found
+        return and_(_payload(target, there), not_(found)) if negated else found
     # As JSON writes it, without the quotes around it.
     written = msgspec.json.encode(text).decode()[1:-1]
     found = data.icontains(written, autoescape=True)
-    return _payload(target, data.is_not(None), not_(found) if negated else found)
+    return _payload(target, there, not_(found) if negated else found)
 
 
 def _payload(target: Target, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
