@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from tracekeeper.evaluation.result import ItemResult
@@ -46,6 +46,27 @@ def score_of(result: ItemResult, name: str) -> Score:
         reason = f"its value is {score.value!r}, no finite number"
         return score.replace(status=ScoreStatus.FAILED, value=None, reason=reason)
     return score
+
+
+def without(status: ItemStatus, reason: str | None, versions: Mapping[str, str]) -> dict[str, Score]:
+    """The scores of a call that has no record, or whose record came too late: a status and a reason for each.
+
+    ``versions``: of each metric, by its name. What did not come to an end (``cancelled``) is the rest of a run.
+
+    Example
+    -------
+    >>> without(ItemStatus.TIMED_OUT, "timed out after 1 s", {"exact": "1"})["exact"].reason
+    'the task: timed out after 1 s'
+    """
+    ended = status in (ItemStatus.ERROR, ItemStatus.TIMED_OUT)
+    left = ScoreStatus.SKIPPED if ended else ScoreStatus.PENDING
+    why = because(reason)
+    return {name: Score(status=left, reason=why, name=name, metric_version=each) for name, each in versions.items()}
+
+
+def because(reason: str | None) -> str:
+    """Why the scores of a call are not there, given what became of it."""
+    return f"the task: {reason or 'the call has no record'}"
 
 
 def metric_names(results: Iterable[ItemResult], declared: Iterable[str] = ()) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import msgspec
 import orjson
 
+from tracekeeper.evaluation.accounts import without
 from tracekeeper.evaluation.facts import MetricFacts, RunFacts
 from tracekeeper.evaluation.result import EarlierCall, ItemResult
 from tracekeeper.evaluation.running.run import FINAL
@@ -148,12 +149,13 @@ def found(wanted: str) -> Found:
     ids.update(dict.fromkeys(item for item, _ in rows))  # what a resume found in a dataset that had grown
     wanted_rows = [(item, repeat, rows.get((item, repeat))) for item in ids for repeat in range(what.repeats)]
     results: list[ItemResult] = []
+    versions = {name: one.version for name, one in what.metrics.items()}
     for some in chunks(wanted_rows, AT_A_TIME):
         keys = [(row.trace_id, row.span_id) for _, _, row in some if row is not None and row.trace_id]
         records, scores = _records(keys), _scores(keys)
         for item, repeat, row in some:
             key = ("", "") if row is None else (row.trace_id, row.span_id)
-            result = _result(item, repeat, row, records.get(key), scores.get(key, {}))
+            result = _result(item, repeat, row, records.get(key), scores.get(key, {}), versions)
             waits = row is not None and again.get((item, repeat)) == row.at
             results.append(_put_aside(result) if waits else result)
     waiting = {name: Score(status=ScoreStatus.PENDING, reason=NOT_THROUGH, name=name) for name in what.run_metrics}
@@ -195,7 +197,14 @@ def _scores(keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], dict[str, 
     return {key: stored_records.latest(scores) for key, scores in by_key.items()}
 
 
-def _result(item: str, repeat: int, row: Any, record: StoredRecord | None, scores: dict[str, Score]) -> ItemResult:
+def _result(
+    item: str,
+    repeat: int,
+    row: Any,
+    record: StoredRecord | None,
+    scores: dict[str, Score],
+    versions: Mapping[str, str],
+) -> ItemResult:
     if row is None:
         return ItemResult(item_id=item, repeat=repeat, status=ItemStatus.PENDING, reason="it has not begun")
     status, reason = ItemStatus(row.status), row.reason
@@ -226,9 +235,22 @@ def _result(item: str, repeat: int, row: Any, record: StoredRecord | None, score
         output_tokens=tokens[1],
         trace_id=row.trace_id,
         span_id=row.span_id,
-        scores=scores,
+        scores=_scores_of(status, row, scores, versions),
         earlier=msgspec.convert(kept.get("earlier", ()), tuple[EarlierCall, ...]),
     )
+
+
+def _scores_of(status: ItemStatus, row: Any, scores: dict[str, Score], versions: Mapping[str, str]) -> dict[str, Score]:
+    """As the run says: a call that did not end has none yet, and one that is given up has a reason for each."""
+    match status:
+        case ItemStatus.CANCELLED:
+            return {**scores, **without(status, row.reason, versions)}
+        case ItemStatus.TIMED_OUT:
+            return {**without(status, row.reason, versions), **scores}
+        case ItemStatus.ERROR if not row.trace_id:
+            return without(status, row.reason, versions)
+        case _:
+            return scores
 
 
 def _kept(row: Any, record: StoredRecord | None) -> dict[str, Any]:

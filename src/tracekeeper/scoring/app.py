@@ -166,12 +166,9 @@ class App(RecordsWait, Generic[P, R]):
         record.born(births, self)
         return births
 
-    def decline(self, state: RecordState) -> tuple[ScoreBirth, ...]:
-        """The record was logged inside an evaluation: it is not judged, and its scores say so."""
-        births = tuple(
-            structs.replace(birth, status="skipped", reason="it was logged inside an evaluation")
-            for birth in self._births
-        )
+    def decline(self, state: RecordState, reason: str = "it was logged inside an evaluation") -> tuple[ScoreBirth, ...]:
+        """The record is not judged, and its scores say why."""
+        births = tuple(structs.replace(birth, status="skipped", reason=reason) for birth in self._births)
         Record.of(state).born(births, self)
         return births
 

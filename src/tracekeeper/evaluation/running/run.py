@@ -19,6 +19,7 @@ from tracekeeper.concurrency import Outcome, waits
 from tracekeeper.concurrency.mapping import GRACE
 from tracekeeper.concurrency.mapping import Call as MapCall
 from tracekeeper.concurrency.shapes import describe, is_async, is_awaitable
+from tracekeeper.evaluation.accounts import because, without
 from tracekeeper.evaluation.executors.executor import Elsewhere, Executor, Paced
 from tracekeeper.evaluation.item import Item
 from tracekeeper.evaluation.result import ItemResult
@@ -29,7 +30,7 @@ from tracekeeper.judging.tasks import bind_task
 from tracekeeper.scoring.record import Record
 from tracekeeper.tracing import failures, runtime
 from tracekeeper.tracing.tracking import UsageTotal
-from tracekeeper.types import ItemStatus, Score, ScoreStatus, faults
+from tracekeeper.types import ItemStatus, faults
 
 log = logging.getLogger("tracekeeper")
 
@@ -90,6 +91,7 @@ class Run:
         """Whether Ctrl-C ended it."""
         self._experiment = experiment
         self._app = app
+        self._versions = {name: one.version for one in app.metrics for name in one.names}
         self._settled: queue.SimpleQueue[Record] = queue.SimpleQueue()
         """Records whose scores are final and that were not looked at yet."""
         self._heard = time.monotonic()
@@ -179,7 +181,7 @@ class Run:
             self._progress.add(outcome)
         self._count(call, status)
         record = call.record
-        if record is None or status not in (ItemStatus.OK, ItemStatus.ERROR):
+        if record is None or not self._has_scores(call, status, outcome.reason):
             if record is not None:
                 self._given_up.add(record.key)
                 self._early.pop(record.key, None)
@@ -190,6 +192,15 @@ class Run:
         else:
             self._ended[record.key] = call, outcome
         self._take_settled()
+
+    @staticmethod
+    def _has_scores(call: Call, status: ItemStatus, reason: str | None) -> bool:
+        """Whether the scores of its record are the item's. Those of a call that is given up are not, and are not made;
+        unless its record had ended as its deadline came: then they are there, whatever they say."""
+        if status in (ItemStatus.OK, ItemStatus.ERROR) or call.attempt is None:
+            return True
+        decided = not call.attempt.give_up(because(reason))
+        return decided and status is ItemStatus.TIMED_OUT
 
     def _count(self, call: Call, status: ItemStatus) -> None:
         if status in (ItemStatus.ERROR, ItemStatus.TIMED_OUT):
@@ -323,7 +334,9 @@ class Run:
             output_tokens=tokens[1],
             trace_id="" if call.record is None else call.record.trace_id,
             span_id="" if call.record is None else call.record.span_id,
-            scores=record.scores if record is not None else self._without(outcome),
+            scores=record.scores
+            if record is not None
+            else without(_STATUS[outcome.status], outcome.reason, self._versions),
             earlier=call.before.calls,
         )
         call.attempt = None  # each has the other: only the collector would find them
@@ -354,17 +367,6 @@ class Run:
             reason=reason,
             earlier=call.before.calls,
         )
-
-    def _without(self, outcome: Outcome[Any]) -> dict[str, Score]:
-        """The scores of a call that has no record, or whose record came too late: a status and a reason for each."""
-        why = outcome.reason or "the call has no record"
-        ended = outcome.status in ("error", "timed_out")
-        status = ScoreStatus.SKIPPED if ended else ScoreStatus.PENDING
-        return {
-            name: Score(status=status, reason=f"the task: {why}", name=name, metric_version=one.version)
-            for one in self._app.metrics
-            for name in one.names
-        }
 
 
 class _Bound:

@@ -16,7 +16,7 @@ import msgspec
 from tracekeeper.configuration import settings
 from tracekeeper.evaluation.item import Item
 from tracekeeper.evaluation.result import EarlierCall
-from tracekeeper.journal.frames import ItemFrame
+from tracekeeper.journal.frames import ItemFrame, ScoreBirth
 from tracekeeper.judging import Metric
 from tracekeeper.scoring.app import App
 from tracekeeper.scoring.record import Record
@@ -25,10 +25,16 @@ from tracekeeper.tracing import capture
 from tracekeeper.tracing.recordings import active
 from tracekeeper.tracing.state import RecordState
 from tracekeeper.tracing.tracking import UsageTotal, track_usage
-from tracekeeper.types import ItemStatus
+from tracekeeper.types import ItemStatus, SpanStatus
 
 LIMIT = 1 << 20
 """Bytes of JSON that are kept of an item's fields."""
+_LEFT = {
+    SpanStatus.CANCELLED: "the task was cancelled before its end",
+    SpanStatus.ABANDONED: "the task's stream was left before its end",
+    SpanStatus.INTERRUPTED: "the worker of the task was lost",
+}
+"""Why a record that ended so is not judged, although there may be some output."""
 PREFIX = "experiment:"
 """Of the tag that every record of an experiment has: ``tk.records('tag = "experiment:0123456789abcdef"')``."""
 
@@ -47,9 +53,21 @@ class TaskApp(App[..., Any]):
         super().__init__(task, name=name, version=version, metrics=metrics)
         self.tell: Callable[[Record], object] = lambda record: None
         """Told of each record whose scores are final, in whatever thread. Must be lock-free and raise nothing."""
+        self._attempts: dict[bytes, Attempt] = {}
+        """By the keys of their records, as long as these are open."""
 
     def _check(self, metrics: Sequence[Metric]) -> None:
         """Not here: the plan knows the items' fields."""
+
+    def begins(self, record: Record, attempt: Attempt) -> None:
+        """This record is an attempt's. Lock-free."""
+        self._attempts[record.key] = attempt
+
+    def decide(self, state: RecordState) -> tuple[ScoreBirth, ...]:
+        """What each metric will do; nothing with the record of an attempt that came to no end. Lock-free."""
+        attempt = self._attempts.pop(state.trace_id + state.span_id, None)
+        reason = None if attempt is None or state.end is None else attempt.ends(state.end.status)
+        return super().decide(state) if reason is None else self.decline(state, reason)
 
     def settled(self, record: Record) -> None:
         """All scores that this process computes are final. Lock-free.
@@ -122,16 +140,23 @@ class Call:
 
 
 class Attempt:
-    """A block in which the task is called: the first record that begins inside is the item's."""
+    """A block in which the task is called: the first record that begins inside is the item's.
 
-    __slots__ = ("_call", "_token", "_tracking", "record", "usage")
+    Whether its record is judged is decided once, by whoever comes first: its end, or the word that it is given up. So
+    what the store says of it is what the run says, also of a call that goes on after its deadline.
+    """
+
+    __slots__ = ("_call", "_fate", "_token", "_tracking", "record", "usage")
 
     def __init__(self, call: Call) -> None:
         self._call = call
+        self._fate: dict[None, tuple[str | None]] = {}  # ``setdefault``: decided without a lock
         self.record: Record | None = None
         self._tracking = track_usage()
 
     def __enter__(self) -> Attempt:
+        if self._call.attempt is not None:
+            self._call.attempt.give_up("the task was tried again")
         self._call.attempt = self
         self.usage: UsageTotal = self._tracking.__enter__()
         self._token = active.set((*active.get(), self))
@@ -149,6 +174,7 @@ class Attempt:
         if self.record is not None or not isinstance(state.app, TaskApp):
             return
         self.record = Record.of(state)
+        state.app.begins(self.record, self)
         call = self._call
         item = call.item
         if state.span is not None:
@@ -160,6 +186,15 @@ class Attempt:
             )
         if state.keeper is not None and call.attempt is self:
             state.keeper.write(call.frame(ItemStatus.RUNNING))
+
+    def give_up(self, reason: str) -> bool:
+        """Nothing of it is to be judged. False: its record has ended, and what becomes of its scores is decided."""
+        mine = (reason,)
+        return self._fate.setdefault(None, mine) is mine
+
+    def ends(self, status: str) -> str | None:
+        """Its record ends: why that is not judged, ``None`` when it is. Lock-free."""
+        return self._fate.setdefault(None, (_LEFT.get(SpanStatus(status)),))[0]
 
 
 def json_with(data: Mapping[str, Any], name: str, more: Sequence[Any]) -> bytes:
