@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     choosing.add_argument("--only-tag", metavar="T", action="append", help="items with this tag (repeatable: any)")
     choosing.add_argument("--only-split", metavar="S", help="items of this split")
     choosing.add_argument("--filter", metavar="FILTER", help="items that match, e.g. 'input.topic = weather'")
-    choosing.add_argument("--sample", metavar="N", help="so many items by chance, or a share below 1")
+    choosing.add_argument("--sample", metavar="N", help="so many items by chance (5), or each with this chance (0.1)")
     choosing.add_argument("--seed", metavar="N", type=int, help="another sample (default: 0)")
     parser.add_argument("--format", metavar="F", choices=FORMATS, help=f"of the file: {', '.join(FORMATS)}")
     parser.add_argument("--limit", metavar="N", type=limit, help="show: items (default: 5); --records: the newest N")

@@ -77,7 +77,7 @@ def some(text: str) -> float:
     except ValueError:
         number = 0
     if number <= 0 or (isinstance(number, float) and number > 1):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number of items, or a share of them between 0 and 1")
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number of items, or a share of them above 0, up to 1.0")
     return number
 
 
@@ -110,7 +110,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--retries", metavar="N", type=whole, help="of a call that raised or timed out (default: 0)")
     add("--repeats", metavar="N", type=count, help="calls of each item (default: 1)")
     add("--filter", metavar="FILTER", help="the items that match, e.g. 'tag = hard and input.topic = weather'")
-    add("--sample", metavar="N", type=some, help="so many items, or a share of them below 1 (default: all)")
+    add("--sample", metavar="N", type=some, help="so many items (5), or each with this chance (0.1) (default: all)")
     add("--seed", metavar="N", type=int, help="of the sample (default: 0)")
     add("--budget", metavar="USD", type=dollars, help="nothing more begins once reported costs add up to it")
     add("--resume", metavar="ID", help="do the rest of this experiment (id or name), with the same items and metrics")

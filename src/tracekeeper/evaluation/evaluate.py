@@ -77,8 +77,8 @@ def evaluate(data: Any, task: Callable[..., Any], **options: Unpack[EvaluateOpti
     mapping:
         Where metrics find an argument: ``{"reference": "gold_answer"}``, ``{"answer": "output.text"}``.
     filter, sample, seed:
-        Which items: a filter (``'tag = hard and input.topic = "weather"'``) or a function of an ``Item``; that many of
-        them, or a share below 1, drawn by ``seed``.
+        Which items: a filter (``'tag = hard and input.topic = "weather"'``) or a function of an ``Item``; of what it
+        leaves so many (``5``), or each with this chance (``0.1``), drawn by ``seed`` as ``Dataset.select`` draws them.
     experiment_metrics:
         Functions of all results that judge the run as a whole; their scores are ``experiment.scores``.
     executor:

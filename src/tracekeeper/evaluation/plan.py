@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ from tracekeeper.concurrency.shapes import is_awaitable
 from tracekeeper.evaluation.datasets.dataset import Dataset
 from tracekeeper.evaluation.datasets.filtering import ItemFilter, item_filter
 from tracekeeper.evaluation.datasets.items import items_of
+from tracekeeper.evaluation.datasets.sampling import checked_sample, drawn
 from tracekeeper.evaluation.datasets.view import View
 from tracekeeper.evaluation.item import Item
 from tracekeeper.judging import Metric, as_metrics, return_annotation, select
@@ -77,11 +77,12 @@ def make_plan(
             "tracekeeper.testing.temporary_keeper() keeps it in a folder that is removed afterwards"
         )
     known = checked_task(task, version)
+    wanted = _checked_sample(sample)
     some = filter is not None or sample is not None or (isinstance(data, View) and not isinstance(data, Dataset))
     if isinstance(data, Dataset) and data.version:
         some = some or data.pinned
         data = data.pin()  # it may be changed meanwhile: these are the items of one version
-    items = sampled(matching(items_of(data), filter), sample, seed)
+    items = sampled(matching(items_of(data), filter), wanted, seed)
     fields = dict.fromkeys(name for item in items[:LOOKED_AT] for name in item.fields)
     check_task(known.target, fields)
     judged = _metrics(known, metrics, mapping or {}, fields)
@@ -130,17 +131,24 @@ def matching(items: Iterator[Item], filter: ItemFilter | None) -> list[Item]:
     return found
 
 
+def _checked_sample(sample: float | None) -> float | None:
+    try:
+        return checked_sample(sample)
+    except DatasetError as error:
+        raise ConfigurationError(str(error)) from error
+
+
 def sampled(items: list[Item], sample: float | None, seed: int) -> list[Item]:
-    """The items that are run."""
+    """The items that are run: a sample means what it means of a dataset (``datasets.sampling``)."""
     if sample is None:
         return items
-    if isinstance(sample, bool) or not isinstance(sample, int | float) or not sample > 0:
-        raise ConfigurationError(f"sample={sample!r}: expected a number of items, or a share of them between 0 and 1")
-    count = max(1, round(len(items) * sample)) if isinstance(sample, float) and sample <= 1 else int(sample)
-    if count >= len(items):
-        return items
-    places = sorted(random.Random(seed).sample(range(len(items)), count))
-    return [items[place] for place in places]
+    among = drawn((item.id for item in items), sample, seed)
+    if not among:
+        raise ConfigurationError(
+            f"sample={sample!r} leaves none of {len(items):,} items to evaluate: each has this chance; "
+            "a whole number takes so many"
+        )
+    return [item for item in items if item.id in among]
 
 
 def _metrics(

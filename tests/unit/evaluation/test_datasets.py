@@ -204,6 +204,28 @@ def test_a_sample_is_the_same_each_time_and_contains_every_smaller_one() -> None
     assert len(one.select(sample=1.0)) == 200
 
 
+def test_a_share_stays_as_it_is_when_the_dataset_grows() -> None:
+    grows = tk.Dataset("grows").insert({"id": f"i{n}", "n": n} for n in range(100))
+    before = set(grows.select(sample=0.2, seed=1).ids())
+    grows.insert({"id": f"i{n}", "n": n} for n in range(100, 150))
+    after = set(grows.select(sample=0.2, seed=1).ids())
+    assert {each for each in after if int(each[1:]) < 100} == before
+    assert len(after) > len(before) > 0
+
+
+def test_evaluate_draws_the_sample_that_a_dataset_draws() -> None:
+    rows = [{"id": f"i{n}", "n": n} for n in range(40)]
+    dataset = tk.Dataset("drawn").insert(rows)
+    for sample in (1, 7, 0.3, 1.0):
+        wanted = list(dataset.select(sample=sample, seed=5).ids())
+        assert wanted
+        for data in (dataset, rows, dataset.select(sample=sample, seed=5)):
+            of_list = tk.evaluate(data, lambda n: n, sample=sample, seed=5)
+            assert [one.item_id for one in of_list] == wanted
+    turned = tk.evaluate(rows[::-1], lambda n: n, sample=7, seed=5)
+    assert {one.item_id for one in turned} == set(dataset.select(sample=7, seed=5).ids())
+
+
 def test_a_difference_names_what_was_added_changed_and_removed() -> None:
     dataset = tk.Dataset("d").insert(numbered(1, 2, 3))
     dataset.insert([{"id": "i2", "n": 2, "tags": ["new"]}, {"id": "i4", "n": 4}], update=True).delete("i1")

@@ -236,9 +236,11 @@ def test_enough_failures_or_money_stop_what_has_not_begun(keeper: object) -> Non
 def test_a_filter_and_a_sample_choose(keeper: object) -> None:
     even = tk.evaluate(ITEMS, sync, filter=lambda item: item.fields["number"] % 2 == 0)
     assert outputs(even) == ["1", "3", "5"]
-    some = tk.evaluate(ITEMS, sync, sample=0.5, seed=3)
-    assert len(some) == 3
-    assert outputs(some) == outputs(tk.evaluate(ITEMS, sync, sample=3, seed=3))
+    assert len(tk.evaluate(ITEMS, sync, sample=3, seed=3)) == 3
+    assert outputs(tk.evaluate(ITEMS, sync, sample=1.0)) == WANTED
+    assert 0 < len(tk.evaluate(ITEMS, sync, sample=0.5, seed=3)) < 6
+    with pytest.raises(tk.ConfigurationError, match=r"sample=1e-09 leaves none of 6 items to evaluate"):
+        tk.evaluate(ITEMS, sync, sample=1e-9)
 
 
 def test_metrics_of_the_run_have_a_state_whatever_they_do(keeper: object) -> None:

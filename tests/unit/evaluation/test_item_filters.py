@@ -193,7 +193,7 @@ def test_evaluate_takes_a_filter_of_a_list_and_of_a_dataset(keeper: object) -> N
         experiment = tk.evaluate(data, lambda n: n, filter="split = test and tag = even")
         assert [item.output for item in experiment] == [6, 8]
     assert len(tk.resume(experiment, task=lambda n: n)) == 2, "what was left out stays out"
-    assert len(tk.evaluate(ROWS, lambda n: n, filter="tag = odd", sample=0.4, seed=1)) == 2
+    assert len(tk.evaluate(ROWS, lambda n: n, filter="tag = odd", sample=2, seed=1)) == 2
     with pytest.raises(tk.ConfigurationError, match="filter= leaves no item to evaluate"):
         tk.evaluate(ROWS, lambda n: n, filter="tag = none")
 

@@ -6,9 +6,6 @@ its middle.
 
 from __future__ import annotations
 
-import hashlib
-import heapq
-import math
 from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,6 +13,7 @@ from tracekeeper.evaluation.datasets.exports import Exports
 from tracekeeper.evaluation.datasets.filtering import ItemFilter, Takes, item_filter
 from tracekeeper.evaluation.datasets.forms import item_of_row, tags_of
 from tracekeeper.evaluation.datasets.items import Distinct
+from tracekeeper.evaluation.datasets.sampling import checked_sample, drawn
 from tracekeeper.evaluation.item import Item
 from tracekeeper.types import DatasetError
 
@@ -100,7 +98,7 @@ class View(Distinct, Exports):
         split: str | None = None,
         ids: Iterable[str] | None = None,
         filter: ItemFilter | None = None,
-        sample: int | float | None = None,
+        sample: float | None = None,
         seed: int = 0,
     ) -> Selection:
         """Some of the items, of the version that is there now; read-only, in the same order.
@@ -117,8 +115,9 @@ class View(Distinct, Exports):
             Those that match, in the filter language (``'input.topic = "weather" and expected is present'``; the fields
             are ``id``, ``tag``, ``split``, ``input`` and ``expected``), or a function of an ``Item``.
         sample:
-            So many of what the others leave, or (below 1) such a share of it, by chance. With the same ``seed`` always
-            the same ones, in whatever order they were inserted, and a larger sample contains every smaller one.
+            So many of what the others leave (``5``), or each of them with this chance (``0.1``), by the hash of its id
+            and ``seed``: always the same ones, in whatever order they were inserted; a larger sample contains every
+            smaller one, and a share stays in it when the dataset grows. ``1`` is one item, ``1.0`` is all.
 
         Raises
         ------
@@ -144,7 +143,7 @@ class View(Distinct, Exports):
             ids=None if ids is None else tuple(dict.fromkeys([ids] if isinstance(ids, str) else ids)),
             filter=filter,
             takes_item=None if filter is None else item_filter(filter),
-            sample=_checked_sample(sample),
+            sample=checked_sample(sample),
             seed=seed,
         )
         at = self._at()
@@ -181,7 +180,7 @@ class Wanted(NamedTuple):
     filter: ItemFilter | None = None
     takes_item: Takes | None = None
     """The same as a function."""
-    sample: int | float | None = None
+    sample: float | None = None
     seed: int = 0
 
     def takes_row(self, row: ItemRow) -> bool:
@@ -193,11 +192,6 @@ class Wanted(NamedTuple):
         if self.split is not None and row.split != self.split:
             return False
         return self.tags is None or not self.tags.isdisjoint(tags_of(row.tags))
-
-    def draw(self, id: str) -> float:
-        """Where an item is drawn between 0 and 1: the smallest ones are the sample."""
-        digest = hashlib.blake2b(f"{self.seed}:{id}".encode(), digest_size=8).digest()
-        return int.from_bytes(digest, "big") / (1 << 64)
 
 
 class Selection(View):
@@ -250,12 +244,8 @@ class Selection(View):
         if sample is None:
             return None
         if self._drawn is None:
-            draw = self._wanted.draw
             ids = (key.item for key in self._matching(at, self._wanted.ids))
-            if isinstance(sample, float):
-                self._drawn = frozenset(each for each in ids if draw(each) < sample)
-            else:
-                self._drawn = frozenset(heapq.nsmallest(sample, ids, key=draw))
+            self._drawn = drawn(ids, sample, self._wanted.seed)
         return self._drawn
 
 
@@ -267,14 +257,3 @@ def named(ids: Collection[str]) -> str:
     """
     shown = ", ".join(map(repr, list(ids)[:SHOWN]))
     return shown if len(ids) <= SHOWN else f"{shown} and {len(ids) - SHOWN:,} more"
-
-
-def _checked_sample(sample: int | float | None) -> int | float | None:
-    if sample is None:
-        return None
-    good = isinstance(sample, int | float) and not isinstance(sample, bool) and math.isfinite(sample) and sample > 0
-    if not good or (isinstance(sample, float) and sample > 1):
-        raise DatasetError(
-            f"sample={sample!r}: expected a number of items (1, 2, …) or a share of them (above 0, up to 1.0)"
-        )
-    return sample
