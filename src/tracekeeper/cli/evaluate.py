@@ -18,7 +18,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tracekeeper.cli.evaluation_inputs import baseline_of, data_of, limits_of, names_of, pairs_of, place_for, task_of
+from tracekeeper.cli.evaluation_inputs import (
+    baseline_of,
+    data_of,
+    limits_of,
+    names_of,
+    pairs_of,
+    place_for,
+    run_metrics_of,
+    task_of,
+)
 from tracekeeper.cli.metrics_given import find_metrics
 from tracekeeper.cli.output import count, dollars, require_tracing, seconds
 from tracekeeper.evaluation import stored
@@ -101,6 +110,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a file of items in any format, or a stored dataset's name",
     )
     add("--metric", metavar="NAME", action="append", default=[], help="a built-in metric or module:name (repeatable)")
+    whole_run = "module:name of a function of all results, which judges the run as a whole (repeatable)"
+    add("--experiment-metric", metavar="NAME", action="append", default=[], help=whole_run)
     add("--param", metavar="K=V", action="append", default=[], help="a parameter; METRIC.K=V for one of several")
     add("--map", metavar="ARG=FIELD", action="append", default=[], help="where metrics find an argument (repeatable)")
     add("--name", metavar="NAME", help="of the experiment (default: the task's)")
@@ -137,6 +148,7 @@ class Asked(NamedTuple):
     task: Callable[..., Any]
     data: Sequence[Item] | Dataset
     metrics: list[Metric]
+    run_metrics: tuple[Metric, ...]
     mapping: dict[str, str]
     fail_under: dict[str, float]
     max_regression: float | dict[str, float] | None
@@ -204,6 +216,7 @@ def looked_at(parsed: argparse.Namespace) -> Asked:
             files[kind] = place
     task = task_of(parsed.task)
     metrics = find_metrics(parsed.metric, parsed.param, None)
+    whole_run = run_metrics_of(parsed.experiment_metric)
     mapping = pairs_of("--map", parsed.map)
     data = data_of(parsed.dataset)
     plan = make_plan(data, task, metrics, mapping=mapping, filter=parsed.filter)
@@ -217,6 +230,7 @@ def looked_at(parsed: argparse.Namespace) -> Asked:
         task=task,
         data=data,
         metrics=metrics,
+        run_metrics=whole_run,
         mapping=mapping,
         fail_under=limits_of("--fail-under", parsed.fail_under, names, alone=False),
         max_regression=limit,
@@ -229,6 +243,7 @@ def looked_at(parsed: argparse.Namespace) -> Asked:
 def _evaluated(parsed: argparse.Namespace, asked: Asked) -> Experiment:
     progress = not parsed.no_progress
     given: Any = {"metrics": asked.metrics, "mapping": asked.mapping, "progress": progress}
+    given["experiment_metrics"] = asked.run_metrics
     if parsed.resume is not None:
         return resume(parsed.resume, task=asked.task, data=asked.data, **given)
     if parsed.rerun_failures is not None:

@@ -17,7 +17,9 @@ from tracekeeper.evaluation.experiment import Experiment
 from tracekeeper.evaluation.gates import limit_of
 from tracekeeper.evaluation.item import Item
 from tracekeeper.evaluation.results import Results
+from tracekeeper.evaluation.whole import run_metrics
 from tracekeeper.judging import Metric
+from tracekeeper.metrics.resolving import resolve
 from tracekeeper.scoring.worker.importing import import_modules
 from tracekeeper.types import ConfigurationError, DatasetError, ExperimentError
 
@@ -51,6 +53,25 @@ def task_of(path: str) -> Callable[..., Any]:
     if not callable(found):
         raise ConfigurationError(f"task {path!r}: it is a {type(found).__name__}, which cannot be called")
     return found  # type: ignore[no-any-return]
+
+
+def run_metrics_of(names: Sequence[str]) -> tuple[Metric, ...]:
+    """Metrics of the run as a whole, at ``module:name`` as one's own metrics of calls are.
+
+    Raises
+    ------
+    MetricError
+        Nothing of that name (the nearest is named), or two that give the same score.
+    ConfigurationError
+        A built-in metric: those judge calls.
+    """
+    bare = next((name for name in names if ":" not in name), None)
+    if bare is not None:
+        raise ConfigurationError(
+            f"--experiment-metric {bare}: expected module:name of a function of all results; "
+            "the built-in metrics judge calls (--metric)"
+        )
+    return run_metrics(resolve(name) for name in names)
 
 
 def data_of(wanted: str) -> Sequence[Item] | Dataset:

@@ -42,9 +42,7 @@ class Experiment(Results):
         scores: Mapping[str, Score] | None = None,
         notes: Iterable[str] = (),
     ) -> None:
-        super().__init__(items, facts, metrics=metrics)
-        self.scores = dict(scores or {})
-        """Of the run as a whole: what its ``experiment_metrics`` gave."""
+        super().__init__(items, facts, metrics=metrics, scores=scores)
         self.notes = list(notes)
         """Why the run ended early, in sentences; empty when it did not."""
 

@@ -20,7 +20,7 @@ from tracekeeper.evaluation.tables import items_table
 from tracekeeper.judging import Metric
 from tracekeeper.reading.tables import Table
 from tracekeeper.render import should_color
-from tracekeeper.types import ItemStatus
+from tracekeeper.types import ItemStatus, Score
 
 if TYPE_CHECKING:
     import pandas
@@ -42,6 +42,8 @@ class Results:
     metrics:
         The metrics of the run, or their facts by name. A metric that gave no score at all is in every summary because
         it is named here.
+    scores:
+        Of the run as a whole.
 
     Example
     -------
@@ -65,10 +67,13 @@ class Results:
         facts: RunFacts | None = None,
         *,
         metrics: Iterable[Metric] | Mapping[str, MetricFacts] = (),
+        scores: Mapping[str, Score] | None = None,
     ) -> None:
         self._items = tuple(items)
         self.facts = facts if facts is not None else RunFacts(missing=_open(self._items))
         self.metrics = dict(metrics) if isinstance(metrics, Mapping) else metric_facts(metrics)
+        self.scores = dict(scores or {})
+        """Of the run as a whole: what its ``experiment_metrics`` gave, by name."""
 
     @classmethod
     def from_json(cls, path: str | Path) -> Results:
@@ -81,8 +86,8 @@ class Results:
         OSError
             When it cannot be read.
         """
-        items, facts, metrics = reports.files.from_json(Path(path).read_bytes())
-        return Results(items, facts, metrics=metrics)
+        items, facts, metrics, scores = reports.files.from_json(Path(path).read_bytes())
+        return Results(items, facts, metrics=metrics, scores=scores)
 
     # What there is.
 

@@ -39,6 +39,15 @@ def is_long(output) -> bool:
 
 def kind(output) -> str:
     return "text"
+
+def share_of_ok(results) -> float:
+    return sum(item.ok for item in results) / len(results)
+
+async def enough(results):
+    return len(results) > 30, "more than 30 calls"
+
+def fragile(results):
+    raise ZeroDivisionError("none")
 """
 
 
@@ -126,6 +135,34 @@ def test_every_gate_is_a_test_of_the_junit_file_that_fails_as_it_does(run: Run, 
     assert said == [line for line in found.out.splitlines() if line.startswith("FAILED")], "in the same words"
 
 
+def test_metrics_of_the_run_as_a_whole_are_printed_stored_and_written(run: Run, app: Any, tmp_path: Path) -> None:
+    of_run = [f"--experiment-metric=ci_app:{name}" for name in ("share_of_ok", "enough", "fragile")]
+    files = ("--json", "r.json", "--html", "r.html", "--markdown", "r.md")
+    found = evaluate(run, "--metric", "exact_match", "--name", "whole", *of_run, *files)
+    assert found.code == 0
+    said = {name: re.search(rf"{name} \(whole run\) +(.+)", found.out) for name in ("share_of_ok", "enough", "fragile")}
+    assert {name: one and one[1].strip() for name, one in said.items()} == {
+        "share_of_ok": "1.00",
+        "enough": "true: more than 30 calls",
+        "fragile": "failed: the metric raised ZeroDivisionError: none",
+    }
+    scores = tk.Experiment.load("whole").scores
+    assert {name: (one.status, one.value) for name, one in scores.items()} == {
+        "share_of_ok": ("scored", 1.0),
+        "enough": ("scored", True),
+        "fragile": ("failed", None),
+    }
+    assert {name: one["value"] for name, one in json.loads(Path("r.json").read_text())["scores"].items()} == {
+        "share_of_ok": 1.0,
+        "enough": True,
+        "fragile": None,
+    }
+    assert "- enough (whole run): true: more than 30 calls" in Path("r.md").read_text()
+    assert "<dt>enough (whole run)</dt><dd>true: more than 30 calls</dd>" in Path("r.html").read_text()
+    again = evaluate(run, "--metric", "exact_match", "--resume", "whole", *of_run)
+    assert "share_of_ok (whole run)" in again.out
+
+
 def test_without_a_verdict_the_junit_file_has_the_calls_alone(run: Run, app: Any, tmp_path: Path) -> None:
     assert evaluate(run, "--metric", "ci_app:kind", "--fail-under", "kind=1", "--junit", "r.xml").code == 2
     assert [one.get("tests") for one in ElementTree.parse(tmp_path / "r.xml").getroot()] == ["40"]
@@ -168,6 +205,9 @@ def test_a_metric_may_have_a_limit_of_its_own(run: Run, app: Any) -> None:
         ),
         (("--outcomes", "error"), "--outcomes says what --rerun-failures calls again"),
         (("--map", "reference"), "expected NAME=VALUE"),
+        (("--experiment-metric", "exact_match"), "--experiment-metric exact_match: expected module:name of a function"),
+        (("--experiment-metric", "ci_app:enouh"), "enough"),
+        (("--experiment-metric", "ci_app:enough", "--experiment-metric", "ci_app:enough"), "two are named 'enough'"),
         (("--map", "reference=gold"), "no metric has an argument 'reference'"),
         (("--junit", "."), "expected a file to write, this is a folder"),
         (("--sample", "1.5"), "expected a number of items, or a share of them"),

@@ -11,6 +11,7 @@ from tracekeeper.evaluation.facts import MetricFacts, RunFacts
 from tracekeeper.evaluation.result import ItemResult
 from tracekeeper.reading.columns import json_text
 from tracekeeper.reading.storable import storable
+from tracekeeper.types import Score
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,8 +45,8 @@ def as_csv(results: Results) -> str:
     return storable(results.table.to_csv()) or ""
 
 
-def from_json(text: str | bytes) -> tuple[list[ItemResult], RunFacts, dict[str, MetricFacts]]:
-    """Calls, facts and metrics of a file that ``as_json`` wrote.
+def from_json(text: str | bytes) -> tuple[list[ItemResult], RunFacts, dict[str, MetricFacts], dict[str, Score]]:
+    """Calls, facts, metrics and the scores of the run as a whole, of a file that ``as_json`` wrote.
 
     Raises
     ------
@@ -58,7 +59,7 @@ def from_json(text: str | bytes) -> tuple[list[ItemResult], RunFacts, dict[str, 
         raise ValueError(f"these are no results that to_json() wrote: {error}") from error
     if found.format != FORMAT:
         raise ValueError(f"the format of these results is {found.format!r}; this version reads {FORMAT!r}")
-    return found.items, found.experiment, found.metrics
+    return found.items, found.experiment, found.metrics, found.scores
 
 
 class _Document(msgspec.Struct):
@@ -66,6 +67,7 @@ class _Document(msgspec.Struct):
     experiment: RunFacts
     metrics: dict[str, MetricFacts]
     items: list[ItemResult]
+    scores: dict[str, Score] = {}
 
 
 def document(results: Results) -> dict[str, Any]:
@@ -80,6 +82,7 @@ def document(results: Results) -> dict[str, Any]:
         },
         "metrics": {name: msgspec.to_builtins(facts) for name, facts in results.metrics.items()},
         "summary": summary_document(results),
+        "scores": {name: score_document(score) for name, score in results.scores.items()},
         "items": [item_document(result, names) for result in results.items],
     }
 
@@ -99,8 +102,10 @@ def item_document(result: ItemResult, names: Sequence[str]) -> dict[str, Any]:
     """One call as plain data, with a score for every metric of the run."""
     fields = {field: getattr(result, field) for field in ItemResult.__struct_fields__ if field != "scores"}
     fields["earlier"] = msgspec.to_builtins(result.earlier)
-    scores = {}
-    for name in names:
-        score = score_of(result, name)
-        scores[name] = {field: getattr(score, field) for field in _SCORE_FIELDS} | {"status": str(score.status)}
+    scores = {name: score_document(score_of(result, name)) for name in names}
     return {**fields, "status": str(result.status), "scores": scores}
+
+
+def score_document(score: Score) -> dict[str, Any]:
+    """One score as plain data."""
+    return {field: getattr(score, field) for field in _SCORE_FIELDS} | {"status": str(score.status)}

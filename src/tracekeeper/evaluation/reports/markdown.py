@@ -24,7 +24,7 @@ def results(found: Results) -> str:
     """Facts, metrics, failures."""
     totals = found.summary()
     parts = [f"### {inline(headline(found.facts, totals))}", ""]
-    parts += [f"- {name}: {inline(value)}" for name, value in facts_of(found.facts, totals, found.missing, kept=True)]
+    parts += [f"- {inline(name)}: {inline(value)}" for name, value in facts_of(found, totals, kept=True)]
     if totals.metrics:
         parts += ["", table_of(metrics_table(totals))]
     failures = found.failures

@@ -48,7 +48,7 @@ def html(results: Results, baseline: Results | None = None) -> str:
         f"<title>{_text(title)}</title>",
         f"<style>{style}</style></head><body><main>",
         f'<header><h1>{_text(title)}</h1><button id="theme" type="button" hidden>Dark</button></header>',
-        _facts(facts_of(results.facts, found, results.missing, kept=True)),
+        _facts(facts_of(results, found, kept=True)),
         *([f'<p class="soft">note: {_text(results.facts.note)}</p>'] if results.facts.note else []),
         *([] if compared is None else _comparison(compared)),
         *(["<h2>Metrics</h2>", _table(metrics_table(found))] if found.metrics else []),

@@ -12,10 +12,11 @@ from tracekeeper.evaluation.facts import RunFacts
 from tracekeeper.evaluation.failing import call_name
 from tracekeeper.evaluation.result import ItemResult
 from tracekeeper.evaluation.summary import Totals
-from tracekeeper.evaluation.tables import inputs_of, metrics_table
+from tracekeeper.evaluation.tables import inputs_of, metrics_table, value_text
 from tracekeeper.reading.columns import Column, text_of
 from tracekeeper.reading.tables import Table
 from tracekeeper.render import clean, format_cost, format_duration, format_time, plural, render_key_values, show
+from tracekeeper.types import Score
 
 if TYPE_CHECKING:
     from tracekeeper.evaluation.results import Results
@@ -29,7 +30,7 @@ def text(results: Results, *, rows: int | None = None, width: int | None = None,
     found = results.summary()
     parts = [
         headline(results.facts, found),
-        render_key_values(facts_of(results.facts, found, results.missing), width=width, color=color),
+        render_key_values(facts_of(results, found), width=width, color=color),
     ]
     if found.metrics:
         parts += ["", metrics_table(found).text(width=width, color=color)]
@@ -48,7 +49,7 @@ def notebook(results: Results) -> str:
     found = results.summary()
     pairs = "".join(
         f"<tr><th>{html.escape(name)}</th><td>{html.escape(clean(value))}</td></tr>"
-        for name, value in facts_of(results.facts, found, results.missing)
+        for name, value in facts_of(results, found)
     )
     parts = [f"<p><b>{html.escape(headline(results.facts, found))}</b></p><table>{pairs}</table>"]
     if found.metrics:
@@ -70,11 +71,12 @@ def headline(facts: RunFacts, found: Totals) -> str:
     return f"{said} · {plural(found.items, 'item')}{calls}"
 
 
-def facts_of(facts: RunFacts, found: Totals, missing: int, *, kept: bool = False) -> list[tuple[str, str]]:
-    """What the run was, as names and values; what was not reported is left out, what is missing is said.
+def facts_of(results: Results, found: Totals, *, kept: bool = False) -> list[tuple[str, str]]:
+    """What the run was, and its scores as a whole, as names and values; what was not reported is left out.
 
     ``kept``: for a file that is read later, to which "5m ago" would be a lie the next day.
     """
+    facts, missing = results.facts, results.missing
     statuses = ", ".join(f"{n:,} {status.replace('_', ' ')}" for status, n in found.statuses.items()) or "no calls"
     pairs = [("calls", statuses)]
     if missing:
@@ -97,7 +99,27 @@ def facts_of(facts: RunFacts, found: Totals, missing: int, *, kept: bool = False
         pairs.append(("tokens", f"{show(found.input_tokens)} in, {show(found.output_tokens)} out"))
     if facts.id:
         pairs.append(("id", clean(facts.id)))
+    pairs += [(f"{clean(name)} (whole run)", run_score_text(score)) for name, score in results.scores.items()]
     return pairs
+
+
+def run_score_text(score: Score) -> str:
+    """A score of a run as a whole.
+
+    >>> from tracekeeper.types import ScoreStatus
+    >>> run_score_text(Score(0.8312)), run_score_text(Score(True, reason="enough"))
+    ('0.83', 'true: enough')
+    >>> run_score_text(Score(status=ScoreStatus.FAILED, reason="the metric raised KeyError: 'x'"))
+    "failed: the metric raised KeyError: 'x'"
+    """
+    if score.value is None:
+        said = str(score.status).replace("_", " ")
+    elif isinstance(score.value, bool | str):
+        said = show(score.value)
+    else:
+        said = value_text(score.value, "number")
+    why = score.error or score.reason
+    return clean(f"{said}: {why}" if why else said)
 
 
 def failures_table(failures: Sequence[ItemResult]) -> Table[ItemResult]:
