@@ -90,6 +90,16 @@ class ItemResult(msgspec.Struct, kw_only=True):
         """Whether the task returned."""
         return self.status is ItemStatus.OK
 
+    @property
+    def called(self) -> int:
+        """How often the task was called with it in all: attempts of this call, and of those that it took the place of.
+
+        >>> before = EarlierCall(status=ItemStatus.TIMED_OUT, attempts=2)
+        >>> ItemResult(item_id="a", status=ItemStatus.OK, attempts=1, earlier=(before,)).called
+        3
+        """
+        return _begun(self) + sum(map(_begun, self.earlier))
+
     def as_earlier(self) -> EarlierCall:
         """What is kept of it when the item is called again."""
         ended = self.status not in (ItemStatus.PENDING, ItemStatus.RUNNING)
@@ -103,3 +113,8 @@ class ItemResult(msgspec.Struct, kw_only=True):
             trace_id=self.trace_id,
             span_id=self.span_id,
         )
+
+
+def _begun(call: ItemResult | EarlierCall) -> int:
+    """Attempts of a call; at least one where there is a record: it may have ended with its process, uncounted."""
+    return max(call.attempts, 1 if call.trace_id else 0)

@@ -113,6 +113,11 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
         Of calls that returned, in seconds; ``None``: none did.
     cost, cost_calls, input_tokens, output_tokens:
         Sums of what was reported (US dollars), by so many calls; ``None``: by none.
+    called, called_again:
+        How often the task was called, retries and calls that were made again counted; with how many of the calls here
+        more than once.
+    earlier_cost:
+        Of calls that were made again, in US dollars, which ``cost`` has not; ``None``: nothing was reported.
     metrics:
         By name.
     """
@@ -127,6 +132,9 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     cost_calls: int = 0
     input_tokens: int | None = None
     output_tokens: int | None = None
+    called: int = 0
+    called_again: int = 0
+    earlier_cost: float | None = None
     metrics: dict[str, MetricSummary] = {}
 
 
@@ -159,7 +167,12 @@ def totals(
     chosen = metric_names(results, facts) if names is None else list(names)
     seconds = [result.seconds for result in results if result.ok and result.seconds is not None]
     costs = [result.cost for result in results if result.cost is not None]
+    called = [result.called for result in results]
+    before = [one.cost for result in results for one in result.earlier if one.cost is not None]
     return Totals(
+        called=sum(called),
+        called_again=sum(n > 1 for n in called),
+        earlier_cost=math.fsum(before) if before else None,
         items=len(grouped),
         calls=len(results),
         repeats=max(map(len, grouped.values()), default=0),

@@ -137,6 +137,7 @@ def groups_table(by: str, groups: Mapping[str, Totals], note: str | None) -> Tab
 def items_table(results: Sequence[ItemResult], names: Sequence[str], note: str | None = None) -> Table[ItemResult]:
     """A row for each call: for each metric its value, status and reason."""
     repeats = any(result.repeat for result in results)
+    again = any(result.called > 1 for result in results)
     columns: list[Column[ItemResult]] = [
         Column("item", lambda row: row.item_id),
         Column("repeat", lambda row: row.repeat, "integer", shown=repeats),
@@ -150,6 +151,7 @@ def items_table(results: Sequence[ItemResult], names: Sequence[str], note: str |
         Column("input_tokens", lambda row: row.input_tokens, "integer", shown=False),
         Column("output_tokens", lambda row: row.output_tokens, "integer", shown=False),
         Column("attempts", lambda row: row.attempts, "integer", shown=False),
+        Column("called", lambda row: row.called, "integer", shown=again, rank=3),
         Column("error", lambda row: row.error, shown=False),
         Column("reason", lambda row: row.reason, shown=False),
         Column("split", lambda row: row.split or None, shown=False),

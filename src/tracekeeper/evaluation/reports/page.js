@@ -216,6 +216,7 @@
       parts.append(part(item.before === null ? "output" : item.before === item.output ? "output, the same in the baseline" : "output", item.output));
     }
     if (item.error) parts.append(part("what went wrong", item.error));
+    if (item.earlier.length) parts.append(part("called before", item.earlier.join("\n")));
     const more = make("div", undefined, "more");
     const table = make("table");
     item.scores.forEach((score, at) => {
@@ -228,7 +229,7 @@
     if (item.scores.length) more.append(make("h3", "scores"), table);
     const about = make("p", undefined, "soft");
     item.tags.forEach((tag) => about.append(make("span", tag, "tag")));
-    about.append([item.split && `split ${item.split}`, item.attempts > 1 && `${item.attempts} attempts`,
+    about.append([item.split && `split ${item.split}`, item.called > 1 && `called ${item.called} times`,
       item.cost !== null && `cost $${item.cost.toPrecision(3)}`, item.tokens, item.trace && `trace ${item.trace}`].filter(Boolean).join(" · "));
     more.append(about);
     cell.append(parts, more);

@@ -19,12 +19,13 @@ from tracekeeper.evaluation.accounts import score_of, why
 from tracekeeper.evaluation.changes import ItemChange, output_text
 from tracekeeper.evaluation.reports import difference
 from tracekeeper.evaluation.reports.terminal import facts_of, headline
-from tracekeeper.evaluation.result import ItemResult
+from tracekeeper.evaluation.result import EarlierCall, ItemResult
 from tracekeeper.evaluation.summary import Totals
 from tracekeeper.evaluation.tables import inputs_of, metrics_table
 from tracekeeper.reading.columns import json_text
 from tracekeeper.reading.storable import storable
 from tracekeeper.reading.tables import Table
+from tracekeeper.render import format_duration
 from tracekeeper.types import ItemStatus
 
 if TYPE_CHECKING:
@@ -150,7 +151,8 @@ def _item(result: ItemResult, names: Sequence[str], changes: Mapping[str, ItemCh
         "output": output_text(result) if result.status is not ItemStatus.PENDING else "",
         "error": "\n".join(why(result)) or None,
         "seconds": result.seconds,
-        "attempts": result.attempts,
+        "called": result.called,
+        "earlier": [before_text(one) for one in result.earlier],
         "cost": result.cost,
         "tokens": tokens,
         "trace": result.trace_id or None,
@@ -166,6 +168,18 @@ def _item(result: ItemResult, names: Sequence[str], changes: Mapping[str, ItemCh
             for move in (change.scores[name] for name in names)
         ],
     }
+
+
+def before_text(call: EarlierCall) -> str:
+    """What became of a call that was made again, in a line.
+
+    >>> before_text(EarlierCall(status=ItemStatus.ERROR, error="ValueError: no", attempts=2, seconds=0.5))
+    'error after 2 attempts, 500ms: ValueError: no'
+    """
+    attempts = f" after {call.attempts:,} attempts" if call.attempts > 1 else ""
+    took = "" if call.seconds is None else f", {format_duration(call.seconds)}"
+    why = call.error or call.reason
+    return f"{str(call.status).replace('_', ' ')}{attempts}{took}" + (f": {why}" if why else "")
 
 
 def _readable(value: Any) -> str:

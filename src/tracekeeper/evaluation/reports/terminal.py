@@ -87,6 +87,10 @@ def facts_of(results: Results, found: Totals, *, kept: bool = False) -> list[tup
         pairs.append(("started", f"{at if kept else format_time(facts.started)}{took}"))
     elif facts.seconds is not None:
         pairs.append(("took", format_duration(facts.seconds)))
+    if found.called_again:
+        more = f"{plural(found.called, 'call')} of the task in all"
+        cost = "" if found.earlier_cost is None else f"; those before cost {format_cost(found.earlier_cost)}"
+        pairs.append(("called again", f"{found.called_again:,} of {found.calls:,}, {more}{cost}"))
     if found.latency_p50 is not None:
         latency = f"p50 {format_duration(found.latency_p50)}, p95 {format_duration(found.latency_p95)}"
         pairs.append(("latency", latency))
@@ -122,12 +126,19 @@ def run_score_text(score: Score) -> str:
     return clean(f"{said}: {why}" if why else said)
 
 
+def times_text(result: ItemResult) -> str:
+    """How often the task was called with an item."""
+    return plural(result.called, "time")
+
+
 def failures_table(failures: Sequence[ItemResult]) -> Table[ItemResult]:
-    """Which calls failed, and why."""
+    """Which calls failed, and why; how often they were made, where that is more than once."""
+    again = any(result.called > 1 for result in failures)
     columns: list[Column[ItemResult]] = [
         Column("item", call_name),
         Column("status", lambda row: str(row.status)),
         Column("why", lambda row: "; ".join(why(row))),
+        Column("called", lambda row: row.called, "integer", times_text, shown=again, rank=1),
         Column("input", inputs_of, "any", lambda row: text_of(inputs_of(row)), rank=1),
     ]
     return Table(failures, columns, noun="failure")
