@@ -251,7 +251,8 @@ class _Lookup:
                 return _Nothing(f"{name!r} cannot be found: the record's {field_name} was not captured")
         if view.output is None and view.error:
             return _Nothing(f"no output: the call ended with {view.error.splitlines()[0][:200]}")
-        known = [*fields, *(view.output if isinstance(view.output, Mapping) else ()), *view.item, *CANONICAL]
+        every = [*fields, *(view.output if isinstance(view.output, Mapping) else ()), *view.item, *CANONICAL]
+        known = list(dict.fromkeys(every))  # an item's field is an argument of its task, too
         return _Nothing(
             f"nothing is named {name!r} in this record; it has: {listing(known)}{nearest(name, known)}", unknown=name
         )

@@ -517,3 +517,12 @@ def test_what_ran_an_item_is_gone_with_it_and_does_not_wait_for_the_collector(ke
     finally:
         gc.enable()
     assert max(left.values(), default=0) <= 20, left  # threads that are idle have their last one
+
+
+def test_what_a_metric_asks_for_in_vain_is_told_with_each_name_once(keeper: object) -> None:
+    def judge(nothing: str) -> bool:
+        raise AssertionError(nothing)
+
+    [one] = tk.evaluate(ITEMS[:1], lambda question, number: number, metrics=[judge])
+    reason = one.scores["judge"].reason or ""
+    assert "it has: question, number, expected, input, output, context" in reason

@@ -38,7 +38,7 @@ def checked_sample(sample: float | None) -> float | None:
     return sample
 
 
-def drawn(ids: Iterable[str], sample: float, seed: int = 0) -> frozenset[str]:
+def drawn(ids: Iterable[str], sample: int | float, seed: int = 0) -> frozenset[str]:
     """The sample of some ids: so many of them (``int``), or each with this chance (``float``).
 
     In memory are those that are drawn, however many there are.
