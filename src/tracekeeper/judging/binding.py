@@ -11,7 +11,8 @@ A name is looked for in this order; the first place that has it wins:
 
 So a field ``answer`` of the output comes before the whole output, and both before a dataset's column of that name,
 which usually holds the reference. A parameter with a default is optional, ``**kwargs``
-gets nothing, and bare ``*args`` (no other positional parameter) gets the whole input.
+gets nothing, and bare ``*args`` (no other positional parameter) gets the whole input. A wrapper ``(*args, **kwargs)`` that
+has closed over one function gets what that function wants.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ AVAILABLE = frozenset(CANONICAL) | frozenset(ALIASES)
 """Names that are known without knowing the app."""
 _WITH_SPANS = frozenset({"record", "trace"})
 _Kind = inspect._ParameterKind
+_WRAPPERS = 8
+"""Wrappers around wrappers that are looked through."""
 
 
 class Parameters(msgspec.Struct, frozen=True):
@@ -51,8 +54,12 @@ class Parameters(msgspec.Struct, frozen=True):
     required: frozenset[str] = frozenset()
     takes_whole: bool = False
     """Bare ``*args``."""
+    takes_any: bool = False
+    """``**kwargs``."""
     fixed: frozenset[str] = frozenset()
     """Set by a ``functools.partial``: the user's own choice, never bound from a record."""
+    wraps: Parameters | None = None
+    """Those of what a wrapper ``(*args, **kwargs)`` calls, where it can be told."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -60,8 +67,17 @@ class Parameters(msgspec.Struct, frozen=True):
         return self.positional + self.named
 
 
-def parameters_of(function: Callable[..., Any]) -> Parameters:
+def parameters_of(function: Callable[..., Any], _depth: int = 0) -> Parameters:
     """The parameters of any callable.
+
+    Example
+    -------
+    >>> def decorator(function):
+    ...     def wrapper(*args, **kwargs):  # without functools.wraps
+    ...         return function(*args, **kwargs)
+    ...     return wrapper
+    >>> parameters_of(decorator(lambda question, k: question)).wraps.names
+    ('question', 'k')
 
     Raises
     ------
@@ -89,7 +105,36 @@ def parameters_of(function: Callable[..., Any]) -> Parameters:
         for parameter in every
         if parameter.default is parameter.empty and parameter.name in positional + named
     )
-    return Parameters(positional, named, required, bare, fixed)
+    anything = any(parameter.kind is _Kind.VAR_KEYWORD for parameter in every)
+    wraps = _wrapped(function, fixed, _depth) if bare and anything and not named else None
+    return Parameters(positional, named, required, bare, anything, fixed, wraps)
+
+
+def _wrapped(function: Callable[..., Any], fixed: frozenset[str], depth: int) -> Parameters | None:
+    """Of the only function that a wrapper which says nothing of its parameters has closed over."""
+    while isinstance(function, partial):
+        function = function.func
+    plain = inspect.unwrap(function)
+    plain = getattr(plain, "__func__", plain)
+    inner = []
+    for cell in getattr(plain, "__closure__", None) or ():
+        try:
+            found = cell.cell_contents
+        except ValueError:  # not bound yet
+            continue
+        if callable(found) and not inspect.isclass(found) and found is not plain:
+            inner.append(found)
+    if len(inner) != 1 or depth >= _WRAPPERS:
+        return None
+    try:
+        known = parameters_of(inner[0], depth + 1)
+    except MetricError:
+        return None
+    known = known.wraps or known
+    if not known.names:
+        return None
+    named = tuple(name for name in known.named if name not in fixed)
+    return msgspec.structs.replace(known, named=named, required=known.required - fixed, fixed=known.fixed | fixed)
 
 
 def needs_spans(parameters: Parameters, selectors: Mapping[str, Selector]) -> bool:

@@ -95,6 +95,7 @@ class Metric:
     def _fill(self, function: Callable[..., Any], options: dict[str, Any], selectors: dict[str, Selector]) -> None:
         name = options["name"] or name_of(function)
         wanted = binding.parameters_of(function)
+        wanted = wanted.wraps or wanted
         check_selectors(name, wanted, selectors)
         check_isolation(name, function, options)
         made_with = plain_parameters(function)

@@ -22,10 +22,12 @@ def bind_task(
 ) -> Callable[[], Any]:
     """The call of a task with one item, ready to be made.
 
-    Fields are passed by name to the parameters of that name. A task with
-    one required parameter that is no field, or with bare ``*args``, gets the whole input: the only field's value if
-    there is one, else the mapping of the fields (without ``expected``). ``wanted`` is what ``parameters_of(function)``
-    gave: reading a signature takes longer than all else here, so whoever binds many items does it once.
+    Fields are passed by name to the parameters of that name, and to ``**kwargs`` those that are left (without
+    ``expected``). A task with one required parameter that is no field, or with bare ``*args``, gets the whole input: the
+    only field's value if there is one, else the mapping of the fields (without ``expected``). A wrapper
+    ``(*args, **kwargs)`` gets what the function gets that it has closed over, or the fields by name. ``wanted`` is what
+    ``parameters_of(function)`` gave: reading a signature takes longer than all else here, so whoever binds many items
+    does it once.
 
     Raises
     ------
@@ -41,8 +43,16 @@ def bind_task(
     """
     if wanted is None:
         wanted = parameters_of(function)
+    if wanted.wraps is not None:
+        try:
+            return bind_task(function, item, wanted.wraps)
+        except CannotBind:  # what it has closed over is not what it calls
+            pass
     if wanted.takes_whole:
-        return partial(function, sole_input(_inputs(item)))
+        inputs = {name: value for name, value in _inputs(item).items() if name not in wanted.fixed}
+        if wanted.takes_any and len(inputs) > 1:
+            return partial(function, **inputs)
+        return partial(function, sole_input(inputs))
     missing = [name for name in wanted.names if name in wanted.required and name not in item]
     if not missing:
         return _by_name(function, wanted, {name: copy_plain(value) for name, value in item.items()})
@@ -89,4 +99,8 @@ def _by_name(function: Callable[..., Any], wanted: Parameters, item: Mapping[str
         if name not in item:
             break
         args.append(item[name])
-    return partial(function, *args, **{name: item[name] for name in wanted.named if name in item})
+    named = {name: item[name] for name in wanted.named if name in item}
+    if wanted.takes_any:
+        apart = NOT_INPUT | wanted.fixed | {*wanted.names}
+        named |= {name: value for name, value in item.items() if name not in apart}
+    return partial(function, *args, **named)

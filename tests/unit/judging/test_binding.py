@@ -108,6 +108,15 @@ class TestSignatures:
         assert got(lambda *args: args, view()) == ({"q": "why?", "k": 3},)
         assert got(lambda *args, output: (args, output), view(output="x")) == (({"q": "why?", "k": 3},), "x")
 
+    def test_a_wrapper_that_names_nothing_gets_what_the_function_in_it_wants(self) -> None:
+        def judge(output: str, expected: str) -> tuple[str, str]:
+            return output, expected
+
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            return judge(*args, **kwargs)
+
+        assert got(metric(wrapper), view(output="x", expected="y")) == ("x", "y")
+
     def test_args_beside_named_parameters_get_nothing(self) -> None:
         assert got(lambda output, *rest: rest, view()) == ()
 
@@ -257,6 +266,55 @@ class TestTasks:
         }
         assert bind_task(lambda x: x, {"question": "why?", "expected": "so"})() == "why?"
         assert bind_task(lambda *args: args, {"question": "why?", "expected": "so"})() == ("why?",)
+
+    def test_keywords_get_the_fields_that_no_parameter_took(self) -> None:
+        item = {"question": "why?", "k": 3, "expected": "so"}
+        assert bind_task(lambda **rest: rest, item)() == {"question": "why?", "k": 3}
+        assert bind_task(lambda question, **rest: (question, rest), item)() == ("why?", {"k": 3})
+        assert bind_task(lambda question, *more, **rest: (question, more, rest), item)() == ("why?", (), {"k": 3})
+        assert bind_task(partial(lambda **rest: rest, k=0), item)() == {"question": "why?", "k": 0}
+
+    @pytest.mark.parametrize(
+        ("function", "got"),
+        [
+            (lambda question, k: (question, k), ("why?", 3)),
+            (lambda k, /, question: (question, k), ("why?", 3)),
+            (lambda row: row, {"question": "why?", "k": 3}),
+            (lambda question, expected: (question, expected), ("why?", "so")),
+            (lambda *args, **kwargs: (args, kwargs), ((), {"question": "why?", "k": 3})),
+        ],
+        ids=["fields", "by position", "whole", "expected", "a wrapper itself"],
+    )
+    def test_a_wrapper_that_names_nothing_gets_what_the_function_in_it_gets(self, function: Any, got: Any) -> None:
+        item = {"question": "why?", "k": 3, "expected": "so"}
+
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            return function(*args, **kwargs)
+
+        def around(*args: Any, **kwargs: Any) -> Any:
+            return wrapper(*args, **kwargs)
+
+        assert bind_task(wrapper, item)() == got
+        assert bind_task(around, item)() == got
+
+    def test_a_wrapper_is_not_misled_by_another_function_it_uses(self) -> None:
+        def log(level: int, message: str) -> None: ...
+
+        def task(*args: Any, **kwargs: Any) -> Any:
+            log(1, "called")
+            return args, kwargs
+
+        assert bind_task(task, {"question": "why?", "expected": "so"})() == (("why?",), {})
+        assert bind_task(task, {"question": "why?", "k": 3})() == ((), {"question": "why?", "k": 3})
+
+    def test_functions_that_close_over_each_other_end(self) -> None:
+        def one(*args: Any, **kwargs: Any) -> Any:
+            return args or kwargs or other()
+
+        def other(*args: Any, **kwargs: Any) -> Any:
+            return args or kwargs or one()
+
+        assert bind_task(one, {"question": "why?"})() == ("why?",)
 
     def test_expected_only_when_asked_for(self) -> None:
         assert bind_task(lambda question, expected: expected, {"question": "why?", "expected": "so"})() == "so"
