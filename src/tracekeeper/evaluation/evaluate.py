@@ -18,6 +18,7 @@ import msgspec
 
 from tracekeeper.configuration import settings
 from tracekeeper.evaluation import stored
+from tracekeeper.evaluation.contents import contents_of
 from tracekeeper.evaluation.executors.executor import Elsewhere, Executor
 from tracekeeper.evaluation.executors.local import LocalExecutor
 from tracekeeper.evaluation.executors.on_ray import ray_executor
@@ -233,6 +234,7 @@ def _define(plan: Plan, options: Mapping[str, Any], whole: Sequence[Metric]) -> 
     started = time.time()
     data = {
         "items": [item.id for item in plan.items],
+        "contents": contents_of(plan.items),
         "dataset": plan.dataset,
         "dataset_version": plan.dataset_version,
         "chosen": plan.chosen,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tracekeeper.evaluation import stored
+from tracekeeper.evaluation.contents import changed
 from tracekeeper.evaluation.datasets.dataset import Dataset
 from tracekeeper.evaluation.executors.executor import Executor
 from tracekeeper.evaluation.experiment import Experiment
@@ -77,15 +78,21 @@ def _same_items(defined: Defined, results: Sequence[ItemResult], plan: Plan) -> 
     Raises
     ------
     ExperimentError
-        An item that it had is not there.
+        An item that it had is not there, or holds something else.
     """
-    there = {item.id for item in plan.items}
+    there = {item.id: item for item in plan.items}
     had = dict.fromkeys([*defined.ids, *(one.item_id for one in results)])
     lacking = [item for item in had if item not in there]
     if lacking:
         raise ExperimentError(
             f"experiment {defined.name!r} ({defined.id}) had {len(had):,} items, and {len(lacking):,} of them are not "
             f"among these (the first is {lacking[0]!r}): it was run over another dataset"
+        )
+    others = changed(defined.ids, defined.contents, there)
+    if others:
+        raise ExperimentError(
+            f"experiment {defined.name!r} ({defined.id}): {len(others):,} of its {len(had):,} items had other fields "
+            f"then (the first is {others[0]!r}): give them as they were, or evaluate anew"
         )
     return [item for item in plan.items if item.id in had] if defined.data["chosen"] else plan.items
 

@@ -50,6 +50,11 @@ class Defined(NamedTuple):
         return self.data["items"]  # type: ignore[no-any-return]
 
     @property
+    def contents(self) -> list[str]:
+        """What each of them held, as ``contents_of`` says it; empty: a run of an earlier version, which did not."""
+        return self.data.get("contents", [])  # type: ignore[no-any-return]
+
+    @property
     def repeats(self) -> int:
         """Calls of each item."""
         return self.data["options"]["repeats"]  # type: ignore[no-any-return]

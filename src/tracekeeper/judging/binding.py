@@ -11,8 +11,8 @@ A name is looked for in this order; the first place that has it wins:
 
 So a field ``answer`` of the output comes before the whole output, and both before a dataset's column of that name,
 which usually holds the reference. A parameter with a default is optional, ``**kwargs``
-gets nothing, and bare ``*args`` (no other positional parameter) gets the whole input. A wrapper ``(*args, **kwargs)`` that
-has closed over one function gets what that function wants.
+gets nothing, and bare ``*args`` (no other positional parameter) gets the whole input. A wrapper ``(*args, **kwargs)``
+that has closed over one function gets what that function wants.
 """
 
 from __future__ import annotations

@@ -23,11 +23,11 @@ def bind_task(
     """The call of a task with one item, ready to be made.
 
     Fields are passed by name to the parameters of that name, and to ``**kwargs`` those that are left (without
-    ``expected``). A task with one required parameter that is no field, or with bare ``*args``, gets the whole input: the
-    only field's value if there is one, else the mapping of the fields (without ``expected``). A wrapper
-    ``(*args, **kwargs)`` gets what the function gets that it has closed over, or the fields by name. ``wanted`` is what
-    ``parameters_of(function)`` gave: reading a signature takes longer than all else here, so whoever binds many items
-    does it once.
+    ``expected``). A task with one required parameter that is no field, or with bare ``*args``, gets the whole input:
+    the only field's value if there is one, else the mapping of the fields (without ``expected``). A wrapper ``(*args,
+    **kwargs)`` gets what the function that it has closed over would get, or the fields by name. ``wanted`` is what
+    ``parameters_of(function)`` gave: reading a signature takes longer than all else here, so whoever binds many
+    items does it once.
 
     Raises
     ------

@@ -482,6 +482,27 @@ def test_a_resume_that_does_not_fit_is_refused(change: dict[str, Any], message: 
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize("again", [tk.resume, tk.rerun_failures])
+def test_ids_of_another_dataset_do_not_make_its_items_the_same(again: Any, keeper: object) -> None:
+    calls: list[int] = []
+
+    def task(number: int) -> str:
+        calls.append(number)
+        return str(1 / (number - 2))
+
+    items = [{"id": f"i{n}", "number": n, "expected": "1.0", "tags": "old"} for n in range(6)]
+    tk.evaluate(items[:3], task, metrics=[right], name="first")
+    calls.clear()
+    others = [items[0], *({**item, "expected": "7"} for item in items[1:])]
+    with pytest.raises(tk.ExperimentError) as caught:
+        again("first", task=task, metrics=[right], data=others)
+    assert "2 of its 3 items had other fields then (the first is 'i1'): give them as they were" in str(caught.value)
+    assert not calls
+    grown = [{**item, "tags": "new"} for item in items]
+    assert len(again("first", task=task, metrics=[right], data=grown)) == (6 if again is tk.resume else 3)
+    assert calls == ([3, 4, 5] if again is tk.resume else [2])
+
+
 def test_a_resume_runs_what_a_dataset_has_got_since_and_nothing_twice(keeper: object) -> None:
     calls: list[int] = []
 
