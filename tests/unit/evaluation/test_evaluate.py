@@ -9,6 +9,7 @@ import inspect
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -73,6 +74,13 @@ async def future_of_a_loop(number: int) -> str:
     return str(await future(number))
 
 
+POOL = ThreadPoolExecutor(1)
+
+
+def future_of_a_pool(number: int) -> Future[str]:
+    return POOL.submit(sync, number)
+
+
 @tk.trace
 def traced(number: int) -> str:
     return str(number + 1)
@@ -84,6 +92,14 @@ def words(number: int) -> Iterator[str]:
 
 async def awords(number: int) -> AsyncIterator[str]:
     yield str(number + 1)
+
+
+async def gives_words(number: int) -> Iterator[str]:
+    return words(number)
+
+
+async def gives_awords(number: int) -> AsyncIterator[str]:
+    return awords(number)
 
 
 TASKS = {
@@ -99,9 +115,13 @@ TASKS = {
     "bare arguments": bare,
     "whole input": whole,
     "future": future_of_a_loop,
+    "future of a pool": lambda number: future_of_a_pool(number),
+    "function that says it returns a future of a pool": future_of_a_pool,
     "traced": traced,
     "generator": words,
     "async generator": awords,
+    "async function that gives a generator": gives_words,
+    "async function that gives an async generator": gives_awords,
 }
 
 

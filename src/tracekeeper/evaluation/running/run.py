@@ -18,7 +18,7 @@ from typing import Any
 from tracekeeper.concurrency import Outcome, waits
 from tracekeeper.concurrency.mapping import GRACE
 from tracekeeper.concurrency.mapping import Call as MapCall
-from tracekeeper.concurrency.shapes import describe, is_async, is_awaitable
+from tracekeeper.concurrency.shapes import awaited, describe, is_async, is_awaitable
 from tracekeeper.evaluation.accounts import because, without
 from tracekeeper.evaluation.executors.executor import Elsewhere, Executor, Paced
 from tracekeeper.evaluation.item import Item
@@ -395,7 +395,7 @@ def _attempt(call: Call, function: Callable[..., Any], wanted: Parameters) -> An
     with Attempt(call):
         made = bound()
     if is_awaitable(made) or isinstance(made, AsyncIterator):
-        return _finished(call, made)
+        return _finished(made)
     if isinstance(made, Iterator):
         for _ in made:  # a stream ends when it is read; its text is the record's output
             pass
@@ -406,15 +406,22 @@ def _attempt(call: Call, function: Callable[..., Any], wanted: Parameters) -> An
 async def _async_attempt(call: Call, function: Callable[..., Any], wanted: Parameters) -> Any:
     bound = bind_task(function, call.item.fields, wanted)
     with Attempt(call):
-        return await bound()
+        return await _finished(bound())
 
 
-async def _finished(call: Call, made: Any) -> Any:
+async def _finished(made: Any) -> Any:
+    """What it gives in the end: also what was awaited may be a stream, whose text is the record's output."""
+    if is_awaitable(made):
+        made = await awaited(made)
     if isinstance(made, AsyncIterator):
         async for _ in made:
             pass
         return None
-    return await made
+    if isinstance(made, Iterator):
+        for _ in made:
+            pass
+        return None
+    return made
 
 
 def _to_nobody(record: Record) -> None:
