@@ -334,9 +334,7 @@ class Run:
             output_tokens=tokens[1],
             trace_id="" if call.record is None else call.record.trace_id,
             span_id="" if call.record is None else call.record.span_id,
-            scores=record.scores
-            if record is not None
-            else without(_STATUS[outcome.status], outcome.reason, self._versions),
+            scores=self._scores(outcome, record),
             earlier=call.before.calls,
         )
         call.attempt = None  # each has the other: only the collector would find them
@@ -367,6 +365,14 @@ class Run:
             reason=reason,
             earlier=call.before.calls,
         )
+
+    def _scores(self, outcome: Outcome[Any], record: Record | None) -> dict[str, Score]:
+        """One of each metric, whatever became of the record."""
+        scores = {} if record is None else record.scores
+        if scores or not self._app.metrics:
+            return scores
+        why = "the call has no record" if record is None else "its record has not ended"
+        return without(_STATUS[outcome.status], outcome.reason or why, self._versions)
 
 
 class _Bound:
