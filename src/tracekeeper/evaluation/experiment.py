@@ -11,6 +11,7 @@ from tracekeeper.evaluation.result import ItemResult
 from tracekeeper.evaluation.results import Results
 from tracekeeper.evaluation.running.task_app import PREFIX
 from tracekeeper.judging import Metric, as_metrics
+from tracekeeper.judging.making import check_listed
 from tracekeeper.reading.rescoring import rescore
 from tracekeeper.types import Score
 
@@ -93,6 +94,7 @@ class Experiment(Results):
         MetricError, StoreError
             As ``tk.rescore``.
         """
+        check_listed(metrics, "rescore")
         metrics = list(metrics)
         rescore(f'tag = "{PREFIX}{self.id}"', metrics, again=again)
         fresh = Experiment.load(self.id)

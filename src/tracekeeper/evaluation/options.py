@@ -92,7 +92,8 @@ def checked(given: Mapping[str, Any]) -> dict[str, Any]:
     if options["on_result"] is not None and not callable(options["on_result"]):
         raise ConfigurationError(f"on_result={options['on_result']!r}: expected a function of an ItemResult")
     executor = options["executor"]
-    if isinstance(executor, str) and executor not in ("local", "ray"):
+    able = all(callable(getattr(executor, name, None)) for name in ("run", "arun", "stop"))
+    if executor not in ("local", "ray") and (not able or isinstance(executor, type)):
         raise ConfigurationError(f"executor={executor!r}: expected 'local', 'ray' or an object with run, arun and stop")
     return options
 

@@ -15,6 +15,7 @@ from tracekeeper.evaluation.datasets.view import View
 from tracekeeper.evaluation.item import Item
 from tracekeeper.judging import Metric, as_metrics, return_annotation, select
 from tracekeeper.judging.checks import name_of
+from tracekeeper.judging.making import check_listed
 from tracekeeper.judging.picking import Selector, nearest
 from tracekeeper.judging.tasks import check_task
 from tracekeeper.metrics.resolving import resolve
@@ -158,6 +159,7 @@ def _metrics(
     fields: Mapping[str, Any],
 ) -> tuple[Metric, ...]:
     own = {name for one in task.metrics for name in one.names}
+    check_listed(metrics, "evaluate: metrics")
     known = [resolve(one) if isinstance(one, str) else one for one in metrics]
     given = as_metrics(known, where="evaluate: metrics")
     replaced = {name for one in given for name in one.names} & own

@@ -167,7 +167,15 @@ class Results:
 
         Items are matched by id; those whose fields changed are named and left out of the differences. Positive
         differences mean that this run has the higher values.
+
+        Raises
+        ------
+        TypeError
+            The baseline is no results, such as a name: ``tk.Experiment.load(name)`` has those of an experiment.
         """
+        if not isinstance(baseline, Results):
+            hint = f": tk.Experiment.load({baseline!r}) reads them" if isinstance(baseline, str) else ""
+            raise TypeError(f"compare: expected the results of an earlier run, got {type(baseline).__name__}{hint}")
         return compare(self, baseline)
 
     def raise_for_failures(self) -> None:

@@ -129,6 +129,8 @@ def defined(wanted: str) -> Defined:
     StoreError
         The database cannot be read.
     """
+    if not isinstance(wanted, str) or not wanted:
+        raise ExperimentError(f"expected the name or the id of an experiment as text, got {wanted!r}")
     keeper = runtime.keeper()
     keeper.ship(SHIP_WITHIN)
     store = keeper.store()

@@ -9,6 +9,7 @@ from tracekeeper.concurrency.maps import Parallel
 from tracekeeper.evaluation.result import ItemResult
 from tracekeeper.judging import Metric
 from tracekeeper.judging.checks import check_callable
+from tracekeeper.judging.making import check_listed
 from tracekeeper.types import MetricError, Score, ScoreStatus
 
 RunMetric = Callable[[Sequence[ItemResult]], Any]
@@ -23,6 +24,7 @@ def run_metrics(given: Iterable[RunMetric]) -> tuple[Metric, ...]:
     MetricError
         Something that cannot be called, or two of one name.
     """
+    check_listed(given, "experiment_metrics")
     made = []
     for one in given:
         if not isinstance(one, Metric):

@@ -92,6 +92,20 @@ def metric(
     return Metric(fn, **options)
 
 
+def check_listed(values: Any, where: str) -> None:
+    """Refuse one metric in the place of a list of them: text would be taken letter by letter.
+
+    Raises
+    ------
+    MetricError
+        It is no list.
+    """
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        name = repr(values) if isinstance(values, str) else getattr(values, "__name__", "")
+        hint = f": write [{name}]" if name and (callable(values) or isinstance(values, str)) else ""
+        raise MetricError(f"{where}: expected a list of metrics, got {type(values).__name__}{hint}")
+
+
 def as_metrics(values: Iterable[Any], *, where: str = "metrics") -> tuple[Metric, ...]:
     """A list of metrics and plain functions as metrics, each score name once.
 
@@ -100,9 +114,7 @@ def as_metrics(values: Iterable[Any], *, where: str = "metrics") -> tuple[Metric
     MetricError
         Something that is no metric, or two that would write scores of the same name.
     """
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        hint = f": write [{values!r}]" if callable(values) else ""
-        raise MetricError(f"{where}: expected a list of metrics, got {type(values).__name__}{hint}")
+    check_listed(values, where)
     made = tuple(value if isinstance(value, Metric) else metric(value) for value in values)
     seen: set[str] = set()
     for one in made:

@@ -174,3 +174,11 @@ def test_runs_have_their_facts_in_the_comparison() -> None:
     assert (found.facts.id, found.baseline.id) == ("2", "1")
     same = Results([], RunFacts(id="0002", name="rag")).compare(Results([], RunFacts(id="0001", name="rag")))
     assert same.text().startswith("0002 against 0001: ")
+
+
+@pytest.mark.parametrize(("baseline", "said"), [("main", "tk.Experiment.load('main') reads them"), (None, "NoneType")])
+def test_a_baseline_that_is_no_results_is_refused_in_a_sentence(baseline: Any, said: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        Results([]).compare(baseline)
+    assert "expected the results of an earlier run" in str(caught.value)
+    assert said in str(caught.value)

@@ -18,6 +18,7 @@ import tracekeeper as tk
 from tracekeeper.concurrency import mapping
 from tracekeeper.concurrency.mapping import Map
 from tracekeeper.concurrency.task import Task
+from tracekeeper.evaluation.executors.local import LocalExecutor
 from tracekeeper.evaluation.item import Item
 from tracekeeper.evaluation.result import ItemResult
 from tracekeeper.evaluation.running import run
@@ -318,6 +319,13 @@ def test_four_threads_evaluate_at_once(keeper: object) -> None:
     assert found == dict.fromkeys(range(4), WANTED)
 
 
+@pytest.mark.parametrize("metrics", ["exact_match", right])
+def test_rescoring_by_what_is_no_list_says_what_to_write(metrics: Any, keeper: object) -> None:
+    experiment = tk.evaluate(ITEMS[:1], sync)
+    with pytest.raises(tk.MetricError, match="rescore: expected a list of metrics"):
+        experiment.rescore(metrics)
+
+
 def test_rescoring_runs_no_task(keeper: object) -> None:
     calls = []
 
@@ -454,6 +462,12 @@ def test_help_shows_every_option() -> None:
         ({"repeats": True}, "repeats=True: expected a whole number"),
         ({"budget": float("nan")}, "budget=nan: expected a number greater than 0"),
         ({"concurency": 3}, "evaluate has no option concurency=; did you mean concurrency=?"),
+        ({"metrics": "exact_match"}, "expected a list of metrics, got str: write ['exact_match']"),
+        ({"metrics": right}, "expected a list of metrics, got function: write [right]"),
+        ({"metrics": 3}, "evaluate: metrics: expected a list of metrics, got int"),
+        ({"experiment_metrics": len}, "experiment_metrics: expected a list of metrics"),
+        ({"executor": object()}, "expected 'local', 'ray' or an object with run, arun and stop"),
+        ({"executor": LocalExecutor}, "expected 'local', 'ray' or an object with run, arun and stop"),
         ({"executor": "cluster"}, "executor='cluster': expected 'local', 'ray' or an object"),
         ({"filter": lambda item: False}, "filter= leaves no item to evaluate"),
         ({"sample": 0}, "sample=0: expected a number of items"),
@@ -494,8 +508,9 @@ def test_with_tracing_off_it_says_what_to_do(keeper: object) -> None:
         ({"data": ITEMS[1:]}, "had 6 items, and 1 of them are not among these"),
         ({"metrics": ["exact_match"]}, "had other metrics: this lacks right and has exact_match besides"),
         ({"experiment": "frist"}, "did you mean 'first'?"),
+        ({"experiment": None}, "expected the name or the id of an experiment as text, got None"),
     ],
-    ids=["no data", "other data", "other metrics", "no experiment"],
+    ids=["no data", "other data", "other metrics", "no experiment", "no name"],
 )
 def test_a_resume_that_does_not_fit_is_refused(change: dict[str, Any], message: str, keeper: object) -> None:
     tk.evaluate(ITEMS, sync, metrics=[right], name="first")
