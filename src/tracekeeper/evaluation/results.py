@@ -232,9 +232,17 @@ class Results:
         """
         return self.table.to_pandas()
 
-    def to_csv(self, path: str | Path | None = None) -> str | None:
-        """Write a CSV file (RFC 4180, UTF-8), a row for each call; without ``path`` return its text."""
-        return _given(reports.files.as_csv(self), path)
+    def to_csv(self, path: str | Path | None = None, *, formulas: bool = False) -> str | None:
+        """Write a CSV file (RFC 4180, UTF-8), a row for each call; without ``path`` return its text.
+
+        Parameters
+        ----------
+        path:
+            Where to.
+        formulas:
+            ``True``: text that a spreadsheet would compute, such as ``=1+1``, without the apostrophe before it.
+        """
+        return _given(reports.files.as_csv(self, formulas=formulas), path)
 
     def to_json(self, path: str | Path | None = None, *, indent: int = 0) -> str | None:
         """Write facts, summary and calls as one JSON object; without ``path`` return its text.

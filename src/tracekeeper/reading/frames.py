@@ -19,6 +19,8 @@ _DTYPES = {
     "time": "datetime64[ns, UTC]",
     "any": "object",
 }
+_EXACT = 1 << 53
+"""Up to here a float holds every whole number."""
 
 
 def frame_of(columns: Sequence[tuple[str, ColumnType]], rows: Sequence[Sequence[Any]]) -> pandas.DataFrame:
@@ -50,10 +52,20 @@ def narrowest(values: Sequence[Any]) -> ColumnType:
 
     >>> narrowest([True, None]), narrowest([1, 0.5]), narrowest(["a"]), narrowest([True, 0.5])
     ('boolean', 'number', 'text', 'any')
+
+    Whole numbers stay exact: those that a float would round, or that 64 bits cannot hold, are kept as they are.
+
+    >>> narrowest([2**53 + 1, None]), narrowest([2**53 + 1, 0.5]), narrowest([2**64])
+    ('integer', 'any', 'any')
     """
     kinds = {type(value) for value in values if value is not None}
-    if not kinds or kinds <= {int, float}:
+    if not kinds or kinds == {float}:
         return "number"
     if kinds == {bool}:
         return "boolean"
+    if kinds <= {int, float}:
+        largest = max(abs(value) for value in values if type(value) is int)
+        if len(kinds) == 2:
+            return "number" if largest <= _EXACT else "any"
+        return "integer" if largest < 1 << 63 else "any"
     return "text" if kinds == {str} else "any"

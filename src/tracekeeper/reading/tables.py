@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import html
 import io
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -32,6 +33,10 @@ COMFORTABLE = 12
 """Cells that a column gets at least when the terminal is narrow, or as many as its title needs."""
 
 GAP = 2
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""How a text begins that spreadsheets take for a formula."""
+_NUMBER = re.compile(r"[+-]?[0-9]+([.,][0-9]+)*([eE][+-]?[0-9]+)?%?")
 
 
 class Section(NamedTuple):
@@ -128,15 +133,25 @@ class Table(Sequence[T], Generic[T]):
         """A JSON list with an object for each row; times as ISO 8601 in UTC, missing values as ``null``."""
         return json_text(self.to_dicts(), indent=indent)
 
-    def to_csv(self, path: str | Path | None = None) -> str | None:
+    def to_csv(self, path: str | Path | None = None, *, formulas: bool = False) -> str | None:
         """Write a CSV file (RFC 4180, UTF-8); without ``path`` return its text.
 
         Lists and mappings are written as JSON. A missing value is an empty field.
+
+        Parameters
+        ----------
+        path:
+            Where to.
+        formulas:
+            By default a text that a spreadsheet would take for a formula and compute (``=HYPERLINK(…)`` in the answer
+            of a model) gets an apostrophe before it, as OWASP's page on CSV injection advises; ``True``: written as
+            it is, for programs.
         """
         buffer = io.StringIO(newline="")
         writer = csv.writer(buffer)
-        writer.writerow(self.columns)
-        writer.writerows([_csv_value(value) for value in row] for row in self.rows)
+        value_of = _csv_value if formulas else _for_spreadsheets
+        writer.writerow([value_of(name) for name in self.columns])
+        writer.writerows([value_of(value) for value in row] for row in self.rows)
         if path is None:
             return buffer.getvalue()
         Path(path).write_text(buffer.getvalue(), encoding="utf-8", newline="")
@@ -257,6 +272,18 @@ def fitting(section: Section, width: int) -> dict[int, int]:
         kept.remove(last)
     cap = max(range(COMFORTABLE, max(width, COMFORTABLE) + 1), key=lambda cap: cap if room(cap) <= width else 0)
     return {i: min(natural[i], max(titles[i], cap)) for i in kept}
+
+
+def _for_spreadsheets(value: Any) -> Any:
+    """What a cell shows and never computes. A number that is text, such as ``-3`` or ``+1.5e3``, computes nothing.
+
+    >>> [_for_spreadsheets(value) for value in ("=1+1", "-3", -3, "- a point", "@SUM(A1)", "Paris")]
+    ["'=1+1", '-3', -3, "'- a point", "'@SUM(A1)", 'Paris']
+    """
+    value = _csv_value(value)
+    if not isinstance(value, str) or not value.startswith(_FORMULA) or _NUMBER.fullmatch(value):
+        return value
+    return f"'{value}"
 
 
 def _csv_value(value: Any) -> Any:

@@ -288,6 +288,26 @@ def test_a_data_frame_goes_in_and_comes_out() -> None:
     assert out["gap"].isna().tolist() == [True, False]
 
 
+def test_whole_numbers_that_a_float_would_round_come_back_from_a_data_frame_as_they_were() -> None:
+    pytest.importorskip("pandas")
+    items = [{"id": "a", "n": 2**63 - 1, "m": 2**53 + 1}, {"id": "b", "m": 0.5}, {"id": "c", "n": 3, "k": True}]
+    dataset = tk.Dataset("d").insert(items)
+    back = tk.Dataset.from_pandas("back", dataset.to_pandas())
+    assert [[item.fields.get(name) for name in "nmk"] for item in back] == [
+        [2**63 - 1, 2**53 + 1, None],
+        [None, 0.5, None],
+        [3, None, True],
+    ]
+    assert isinstance(back.get("c").fields["n"], int)
+
+
+def test_a_csv_file_that_nothing_could_read_is_not_written(tmp_path: Path) -> None:
+    dataset = tk.Dataset("d").insert([{"id": "a", "q": "x"}, {"id": "b", "q": "x\0y"}])
+    with pytest.raises(tk.DatasetError, match="item 'b': field 'q' has a zero character"):
+        dataset.to_csv(tmp_path / "d.csv")
+    assert not [*tmp_path.glob("*d.csv*")]
+
+
 def test_a_streamed_dataset_of_the_hub_is_read_once_row_by_row() -> None:
     class Streamed:
         """What ``load_dataset(…, streaming=True)`` gives, as far as is used: it can be iterated."""

@@ -118,6 +118,15 @@ def test_csv_has_a_row_a_call_with_value_status_and_reason() -> None:
     assert rows[1]["output"] == '{"answer":["x"]}'
 
 
+def test_no_text_of_a_csv_file_is_a_formula_unless_that_is_asked_for() -> None:
+    hostile = ['=HYPERLINK("http://x","y")', "@SUM(1)", "+1+1", "-1+1", "\t=1", "\r=1", "-3", "plain"]
+    results = Results([call(f"i{n}", output=text, fields={text: text}) for n, text in enumerate(hostile)])
+    for row in csv.reader(io.StringIO(results.to_csv() or "", newline="")):
+        assert not [cell for cell in row if cell.startswith(("=", "+", "-", "@", "\t", "\r")) and cell != "-3"]
+    rows = [*csv.DictReader(io.StringIO(results.to_csv(formulas=True) or "", newline=""))]
+    assert [row["output"] for row in rows] == hostile
+
+
 def test_pandas_has_nullable_types_and_never_nan() -> None:
     pandas = pytest.importorskip("pandas")
     frame = mixed().to_pandas()

@@ -32,7 +32,7 @@ class Exports:
         Raises
         ------
         DatasetError
-            The format is unknown; Parquet: a field has values of different types.
+            The format is unknown; Parquet: a field has values of different types; CSV: a text has a zero character.
         MissingExtraError
             YAML or Parquet, and its package is not installed.
         OSError

@@ -67,7 +67,8 @@ def write(items: Iterable[Item], path: str | Path, *, format: Format | None, sch
     Raises
     ------
     DatasetError
-        The format is unknown; a column of Parquet would hold values of different types.
+        The format is unknown; a column of Parquet would hold values of different types; CSV, and a text has a zero
+        character.
     MissingExtraError
         YAML or Parquet, and its package is not installed.
     OSError
@@ -140,7 +141,14 @@ def _csv(items: Iterable[Item], path: Path) -> None:
         writer.writerow(names)
         for item in items:
             row = row_of(item)
-            writer.writerow([_cell(row.get(name)) for name in names])
+            cells = [_cell(row.get(name)) for name in names]
+            zero = next((name for name, cell in zip(names, cells, strict=True) if "\0" in cell), None)
+            if zero is not None:
+                raise DatasetError(
+                    f"item {item.id!r}: field {zero!r} has a zero character, and no reader takes a CSV file with one "
+                    "for text; write JSON Lines instead"
+                )
+            writer.writerow(cells)
 
 
 @contextmanager

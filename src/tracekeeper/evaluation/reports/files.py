@@ -40,9 +40,9 @@ def as_json(results: Results, *, indent: int = 0) -> str:
     return json_text(storable(document(results)), indent=indent) + "\n"
 
 
-def as_csv(results: Results) -> str:
+def as_csv(results: Results, *, formulas: bool = False) -> str:
     """A row for each call."""
-    return storable(results.table.to_csv()) or ""
+    return storable(results.table.to_csv(formulas=formulas)) or ""
 
 
 def from_json(text: str | bytes) -> tuple[list[ItemResult], RunFacts, dict[str, MetricFacts], dict[str, Score]]:
