@@ -131,3 +131,32 @@ def test_a_ray_that_is_not_installed_is_said_in_one_sentence(keeper: Any, monkey
     with pytest.raises(tk.TracekeeperError) as caught:
         tk.evaluate(items(2), far_tasks.sync, executor="ray", name="rayless")
     assert str(caught.value) == "executor='ray' needs Ray: pip install 'tracekeeper[ray]'"
+
+
+class Full(Pipes):
+    """A cluster that has no room: what is asked for is never there."""
+
+    def wait(self, workers: Any, timeout: float) -> Any:
+        time.sleep(timeout)  # as an engine waits for an answer
+        return []
+
+
+def test_a_cluster_without_room_ends_the_run_in_bounded_time_and_a_resume_does_it(keeper: Any) -> None:
+    engine = Full()
+    there = RemoteExecutor(engine, concurrency=3, timeout=10, retries=0, start_within=0.6)
+    began = time.monotonic()
+    experiment = tk.evaluate(items(4), far_tasks.sync, metrics=[right], name="full", executor=there)
+    assert 0.6 <= time.monotonic() - began < 10
+    assert [one.status for one in experiment] == ["pending"] * 4
+    assert not experiment.complete
+    assert experiment.notes == ["no pipe worker was ready within 0.6 s"]
+    for one in engine.started:
+        assert one.process.wait(timeout=10) is not None, "no worker is left behind"
+    done = tk.resume("full", task=lambda n: str(n), metrics=[right], data=items(4))
+    assert [one.output for one in done] == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize("seconds", [0, -1, True, "3", float("nan")])
+def test_a_time_for_starting_that_cannot_be_meant_is_refused(seconds: Any) -> None:
+    with pytest.raises(tk.ConfigurationError, match=r"start_within=.*: expected a number of seconds, or None"):
+        RemoteExecutor(Pipes(), concurrency=3, timeout=10, retries=0, start_within=seconds)

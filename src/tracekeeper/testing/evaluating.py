@@ -52,6 +52,8 @@ class Group:
                 )
         self.repeats: int = options["repeats"]
         self.items = items_of_file(data) if isinstance(data, str | Path) else list(items_of(data))
+        if not self.items:
+            raise TracekeeperError("there are no items to evaluate: the dataset is empty")
         self.results: Results | None = None
         self.error: TracekeeperError | None = None
 

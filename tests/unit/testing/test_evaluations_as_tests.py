@@ -121,6 +121,10 @@ def test_one_test_of_the_whole_shows_the_summary_when_it_fails(tmp_path: Path) -
         ),
         (("ITEMS, shout", "'none.jsonl', shout"), "none.jsonl: No such file or directory"),
         (("def test_each(tracekeeper_result)", "def test_each()"), "this test has no such argument"),
+        (
+            ("(ITEMS, shout", "([], shout"),
+            "test_it.py::test_each: there are no items to evaluate: the dataset is empty",
+        ),
     ],
 )
 def test_a_mark_that_cannot_work_is_an_error_of_collection(change: tuple[str, str], said: str, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from tracekeeper.evaluation.executors.elsewhere.engine import Gone
 from tracekeeper.evaluation.executors.elsewhere.messages import Message, Order, Setup
+from tracekeeper.evaluation.executors.elsewhere.places import START_WITHIN
 from tracekeeper.evaluation.executors.elsewhere.remote import RemoteExecutor
 from tracekeeper.evaluation.executors.elsewhere.worker import Workplace
 from tracekeeper.types import MissingExtraError
@@ -126,6 +127,7 @@ def ray_executor(
     retries: int,
     workers: int | None = None,
     options: dict[str, Any] | None = None,
+    start_within: float | None = START_WITHIN,
 ) -> RemoteExecutor:
     """What ``executor="ray"`` is; call it yourself to say how many workers there are and what each of them needs.
 
@@ -137,11 +139,22 @@ def ray_executor(
         Default: one for each processor of the cluster, at most ``concurrency``.
     options:
         See ``RayEngine``.
+    start_within:
+        Seconds without any worker (default 300) after which the run ends with what it has: a cluster may be full, or
+        have no machine with what ``options`` ask for. ``None``: it waits as long as it takes.
 
     Raises
     ------
+    ConfigurationError
+        A number that cannot be meant.
     MissingExtraError
         Ray is not installed.
     """
-    engine = RayEngine(options)
-    return RemoteExecutor(engine, concurrency=concurrency, timeout=timeout, retries=retries, workers=workers)
+    return RemoteExecutor(
+        RayEngine(options),
+        concurrency=concurrency,
+        timeout=timeout,
+        retries=retries,
+        workers=workers,
+        start_within=start_within,
+    )

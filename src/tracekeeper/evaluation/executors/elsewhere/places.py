@@ -49,7 +49,7 @@ LEAVE = 2.0
 SAY_AFTER = 10.0
 """Seconds without any worker after which that is said."""
 START_WITHIN = 300.0
-"""Seconds without any worker after which the run is told to stop."""
+"""Seconds without any worker after which the run is told to stop, unless an executor says otherwise."""
 
 
 class Places:
@@ -59,16 +59,26 @@ class Places:
     ----------
     failed:
         Called, from another thread, with a sentence when there will be no workers.
+    start_within:
+        Seconds without any worker after which that is so; ``None``: never.
     """
 
     def __init__(
-        self, engine: Engine, setup: Setup, *, count: int, keeper: Keeper, failed: Callable[[str], None]
+        self,
+        engine: Engine,
+        setup: Setup,
+        *,
+        count: int,
+        keeper: Keeper,
+        failed: Callable[[str], None],
+        start_within: float | None = START_WITHIN,
     ) -> None:
         self._engine = engine
         self._setup = setup
         self._count = count
         self._keeper = keeper
         self._failed = failed
+        self._start_within = start_within
         self._lock = threading.Lock()
         self._places: list[Place] = []
         self._waiting: deque[Flight] = deque()
@@ -302,8 +312,8 @@ class Places:
             self._alone_since = time.monotonic()
             return
         alone = time.monotonic() - self._alone_since
-        if alone > START_WITHIN:
-            self._give_up(f"no {self._engine.name} worker was ready within {START_WITHIN:g} s")
+        if self._start_within is not None and alone > self._start_within:
+            self._give_up(f"no {self._engine.name} worker was ready within {self._start_within:g} s")
         elif alone > SAY_AFTER and not self._said:
             self._said = True
             log.warning("tracekeeper: still waiting for %s to start workers: is all of it in use?", self._engine.name)

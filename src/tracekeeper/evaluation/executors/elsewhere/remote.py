@@ -30,7 +30,7 @@ from tracekeeper.evaluation.executors.elsewhere import messages
 from tracekeeper.evaluation.executors.elsewhere.engine import Engine
 from tracekeeper.evaluation.executors.elsewhere.flights import Flight, Stopped
 from tracekeeper.evaluation.executors.elsewhere.messages import Chunk, Ended, Lost, Order, Setup
-from tracekeeper.evaluation.executors.elsewhere.places import Places
+from tracekeeper.evaluation.executors.elsewhere.places import START_WITHIN, Places
 from tracekeeper.evaluation.executors.executor import Told
 from tracekeeper.evaluation.executors.local import LocalExecutor
 from tracekeeper.scoring.isolated import as_sent
@@ -59,6 +59,9 @@ class RemoteExecutor(LocalExecutor):
         As of ``tk.evaluate``; the calls are spread over the workers.
     workers:
         How many; default: what the engine has room for. Never more than ``concurrency``.
+    start_within:
+        Seconds without any worker, at the beginning or when all were lost, after which the run ends with what it has
+        (a resume does the rest). ``None``: it waits as long as it takes.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class RemoteExecutor(LocalExecutor):
         timeout: float | None,
         retries: int,
         workers: int | None = None,
+        start_within: float | None = START_WITHIN,
     ) -> None:
         super().__init__(concurrency=concurrency, timeout=timeout, retries=retries)
         if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
@@ -76,7 +80,14 @@ class RemoteExecutor(LocalExecutor):
         self.trouble: str | None = None
         """Why it could not make all calls."""
         self._engine = engine
+        if start_within is not None and (
+            isinstance(start_within, bool) or not isinstance(start_within, int | float) or not start_within > 0
+        ):
+            raise ConfigurationError(
+                f"start_within={start_within!r}: expected a number of seconds, or None for no limit"
+            )
         self._workers = workers
+        self._start_within = start_within
         self._task = b""
         self._places: Places | None = None
 
@@ -126,7 +137,9 @@ class RemoteExecutor(LocalExecutor):
         keeper = runtime.keeper()
         dumps = messages.by_value = self._engine.dumps
         setup = Setup(self._task, as_sent(keeper, settings(), dumps), -(-self.concurrency // count), self.timeout)
-        self._places = Places(self._engine, setup, count=count, keeper=keeper, failed=self._failed)
+        self._places = Places(
+            self._engine, setup, count=count, keeper=keeper, failed=self._failed, start_within=self._start_within
+        )
         self._places.start()
         return self._places
 

@@ -1,0 +1,154 @@
+"""``executor="ray"`` on a cluster of several nodes: where calls are made, and what becomes of a node that is gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support import programs
+
+import tracekeeper as tk
+from tracekeeper.evaluation.executors.on_ray import ray_executor
+
+ray = pytest.importorskip("ray")
+pytestmark = [
+    pytest.mark.slow,
+    # Of Ray's own: see test_ray.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
+    pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
+]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A node of one processor at home, and one of two far away."""
+    from ray.cluster_utils import Cluster
+
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    made.far = made.add_node(num_cpus=2, resources={"far": 2})
+    ray.init(address=made.address, logging_level="ERROR", log_to_driver=False)
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+def items(count: int) -> list[dict[str, Any]]:
+    return [{"id": f"i{n}", "n": n, "expected": str(n)} for n in range(count)]
+
+
+def place_of() -> Any:
+    def task(n: int) -> str:
+        import ray
+
+        time.sleep(0.1)  # so that one worker cannot make all of them before the others are there
+        return str(ray.get_runtime_context().get_node_id())
+
+    return task
+
+
+def test_calls_are_spread_over_nodes_or_made_where_what_they_need_is(cluster: Any, keeper: Any) -> None:
+    far, home = cluster.far.node_id, cluster.head_node.node_id
+    everywhere = tk.evaluate(items(40), place_of(), executor="ray", concurrency=12, name="everywhere")
+    assert {one.status for one in everywhere} == {"ok"}
+    assert {one.output for one in everywhere} == {far, home}
+    there = ray_executor(concurrency=4, timeout=30, retries=0, workers=2, options={"resources": {"far": 1}})
+    assert {one.output for one in tk.evaluate(items(8), place_of(), executor=there, name="far")} == {far}
+
+
+def test_what_no_node_has_ends_the_run_and_says_so(cluster: Any, keeper: Any) -> None:
+    options = {"resources": {"nowhere": 1}}
+    there = ray_executor(concurrency=4, timeout=30, retries=0, workers=2, options=options, start_within=2)
+    began = time.monotonic()
+    experiment = tk.evaluate(items(4), place_of(), executor=there, name="nowhere")
+    assert time.monotonic() - began < 20
+    assert {one.status for one in experiment} == {"pending"}
+    assert experiment.notes == ["no Ray worker was ready within 2 s"]
+    assert tk.resume("nowhere", task=place_of(), data=items(4), executor="ray").complete
+
+
+STOPPED = """
+import os, time
+import tracekeeper as tk
+from tracekeeper.evaluation.executors.on_ray import ray_executor
+
+place = os.getcwd()
+
+def task(n):
+    file = os.open(os.path.join(place, "account"), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(file, b"x")
+    os.close(file)
+    if n >= 3:
+        time.sleep(60)
+    return str(n)
+
+ITEMS = [{"id": f"i{n}", "n": n} for n in range(8)]
+print("ready", flush=True)
+try:
+    tk.evaluate(ITEMS, task, name="run", executor=ray_executor(concurrency=2, timeout=90, retries=0, workers=1))
+except KeyboardInterrupt as stop:
+    print("aborted", stop.experiment_id, flush=True)
+"""
+
+
+def test_a_second_ctrl_c_aborts_and_what_is_finished_is_kept(cluster: Any, tmp_path: Path) -> None:
+    program = programs.start(STOPPED, tmp_path, RAY_ADDRESS=cluster.address)
+    programs.ready(program)
+    until = time.monotonic() + 60
+    account = tmp_path / "account"
+    while not account.exists() or account.stat().st_size < 5:  # three that end, and two that do not
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    stopped = time.monotonic()
+    program.send_signal(signal.SIGINT)
+    assert program.stderr is not None
+    while "Ctrl-C" not in program.stderr.readline():  # it has heard of the first
+        assert time.monotonic() - stopped < 30
+    program.send_signal(signal.SIGINT)
+    out, err = program.communicate(timeout=30)
+    assert time.monotonic() - stopped < 15
+    assert program.returncode == 0, err
+    said, name = out.split()[-2:]
+    assert said == "aborted", err
+    tk.configure(directory=tmp_path / ".tracekeeper")
+    experiment = tk.Experiment.load(name)
+    assert [one.output for one in experiment if one.status == "ok"] == ["0", "1", "2"]
+    assert not experiment.complete
+    assert tk.resume(name, task=lambda n: str(n), data=[{"id": f"i{n}", "n": n} for n in range(8)]).complete
+
+
+def test_calls_of_a_node_that_dies_are_made_on_another_and_each_item_is_there_once(cluster: Any, keeper: Any) -> None:
+    begun = threading.Event()
+
+    def end_the_node() -> None:
+        begun.wait(60)
+        cluster.remove_node(cluster.far, allow_graceful=False)
+
+    def slow(n: int) -> str:
+        with tk.span("inside"):
+            time.sleep(0.3)
+        return str(n)
+
+    ending = threading.Thread(target=end_the_node, daemon=True)
+    ending.start()
+    experiment = tk.evaluate(
+        items(24), slow, executor="ray", concurrency=9, timeout=20, name="dies", on_result=lambda one: begun.set()
+    )
+    ending.join(30)
+    assert [(one.item_id, one.status, one.output) for one in experiment] == [(f"i{n}", "ok", str(n)) for n in range(24)]
+    assert experiment.complete
+    assert Counter(one.attempts > 1 for one in experiment)[True] >= 1, "some were on the node"
+    assert max(one.attempts for one in experiment) <= 3
+    assert keeper.ship() is None
+    records = tk.records(f'tag = "experiment:{experiment.id}"', limit=100)
+    again = sum(one.attempts - 1 for one in experiment)
+    assert Counter(str(record.status) for record in records) == {"ok": 24, "interrupted": again}
