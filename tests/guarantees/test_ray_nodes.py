@@ -46,19 +46,25 @@ def items(count: int) -> list[dict[str, Any]]:
     return [{"id": f"i{n}", "n": n, "expected": str(n)} for n in range(count)]
 
 
-def place_of() -> Any:
+def place_of(met: Path | None = None) -> Any:
+    """A task that tells on which node it is, once calls have met on two of them."""
+
     def task(n: int) -> str:
         import ray
 
-        time.sleep(0.1)  # so that one worker cannot make all of them before the others are there
-        return str(ray.get_runtime_context().get_node_id())
+        node = str(ray.get_runtime_context().get_node_id())
+        if met is not None:
+            (met / node).touch()
+            while len(os.listdir(met)) < 2:
+                time.sleep(0.01)
+        return node
 
     return task
 
 
-def test_calls_are_spread_over_nodes_or_made_where_what_they_need_is(cluster: Any, keeper: Any) -> None:
+def test_calls_are_spread_over_nodes_or_made_where_what_they_need_is(cluster: Any, keeper: Any, tmp_path: Path) -> None:
     far, home = cluster.far.node_id, cluster.head_node.node_id
-    everywhere = tk.evaluate(items(40), place_of(), executor="ray", concurrency=12, name="everywhere")
+    everywhere = tk.evaluate(items(40), place_of(tmp_path), executor="ray", concurrency=12, name="everywhere")
     assert {one.status for one in everywhere} == {"ok"}
     assert {one.output for one in everywhere} == {far, home}
     there = ray_executor(concurrency=4, timeout=30, retries=0, workers=2, options={"resources": {"far": 1}})
@@ -116,6 +122,7 @@ def test_a_second_ctrl_c_aborts_and_what_is_finished_is_kept(cluster: Any, tmp_p
     program.send_signal(signal.SIGINT)
     out, err = program.communicate(timeout=30)
     assert time.monotonic() - stopped < 15
+    assert "already been shutdown" not in err, "Ray is left before it ends"
     assert program.returncode == 0, err
     said, name = out.split()[-2:]
     assert said == "aborted", err

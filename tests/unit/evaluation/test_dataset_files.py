@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -306,6 +308,16 @@ def test_a_csv_file_that_nothing_could_read_is_not_written(tmp_path: Path) -> No
     with pytest.raises(tk.DatasetError, match="item 'b': field 'q' has a zero character"):
         dataset.to_csv(tmp_path / "d.csv")
     assert not [*tmp_path.glob("*d.csv*")]
+
+
+def test_a_field_of_two_types_has_no_column_in_a_dataset_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    pa = pytest.importorskip("pyarrow")
+    hub = types.ModuleType("datasets")
+    hub.Dataset = types.SimpleNamespace(from_list=pa.Table.from_pylist)  # type: ignore[attr-defined]  # what it does
+    monkeypatch.setitem(sys.modules, "datasets", hub)
+    assert tk.Dataset("d").insert([{"id": "a", "q": 1}, {"id": "b"} | {"k": "x"}]).to_huggingface().num_rows == 2
+    with pytest.raises(tk.DatasetError, match="a field has values of different types, and datasets has one type"):
+        tk.Dataset("e").insert([{"id": "a", "q": 1}, {"id": "b", "q": "x"}]).to_huggingface()
 
 
 def test_a_streamed_dataset_of_the_hub_is_read_once_row_by_row() -> None:

@@ -82,6 +82,8 @@ class Exports:
 
         Raises
         ------
+        DatasetError
+            A field has values of different types.
         MissingExtraError
             The package ``datasets`` is not installed.
         """

@@ -108,15 +108,25 @@ def to_huggingface(items: Iterable[Item]) -> Any:
 
     Raises
     ------
+    DatasetError
+        A field has values of different types.
     MissingExtraError
         The package ``datasets`` is not installed.
     """
     try:
         import datasets
+        import pyarrow as pa
     except ImportError as error:
         raise MissingExtraError("to_huggingface() needs datasets: pip install datasets") from error
     names = columns_of(items)
-    return datasets.Dataset.from_list([{name: row.get(name) for name in names} for row in map(row_of, items)])
+    rows = [{name: row.get(name) for name in names} for row in map(row_of, items)]
+    try:
+        return datasets.Dataset.from_list(rows)
+    except (pa.ArrowException, OverflowError) as error:
+        raise DatasetError(
+            f"a field has values of different types, and datasets has one type a column ({error}); "
+            "write JSON Lines instead"
+        ) from error
 
 
 def _jsonl(items: Iterable[Item], path: Path) -> None:

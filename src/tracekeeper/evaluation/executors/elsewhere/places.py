@@ -15,6 +15,7 @@ Invariants
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 import time
@@ -46,6 +47,8 @@ ANSWERING = 30.0
 SILENT = "its worker did not answer any more and was ended"
 LEAVE = 2.0
 """Seconds that workers have at the end for scores that are computed there."""
+AT_EXIT = 10.0
+"""Seconds that the end of the interpreter waits for all of that, where nobody has waited for it before."""
 SAY_AFTER = 10.0
 """Seconds without any worker after which that is said."""
 START_WITHIN = 300.0
@@ -84,6 +87,7 @@ class Places:
         self._waiting: deque[Flight] = deque()
         self._stopped = ""
         self._closing = threading.Event()
+        self._at_once = False
         self._ended = threading.Event()
         self._starts_failed = 0
         self._late = 0.0
@@ -95,6 +99,7 @@ class Places:
 
     def start(self) -> None:
         """Begin to start workers. Returns at once."""
+        atexit.register(self._at_exit)  # before what the engine registered, which is there already
         start_daemon(self._run, "tracekeeper-elsewhere")
 
     def ask(self, flight: Flight) -> None:
@@ -161,11 +166,17 @@ class Places:
         """Why no more calls begin; empty when they do."""
         return self._stopped
 
-    def close(self) -> None:
-        """End the workers. Waits for their last words, ``LEAVE`` and a second at most."""
+    def close(self, *, at_once: bool = False) -> None:
+        """End the workers. Waits for their last words, ``LEAVE`` and a second at most; ``at_once``, for none."""
         self.stop("the run is over")
+        self._at_once = self._at_once or at_once
         self._closing.set()
         self._ended.wait(LEAVE + 2 * LOOK + 1)
+
+    def _at_exit(self) -> None:
+        """The interpreter ends before the workers have: an engine does not bear to be used after its own end."""
+        self._closing.set()
+        self._ended.wait(AT_EXIT)
 
     # -- who gets what -----------------------------------------------------------------------------------------
 
@@ -215,7 +226,8 @@ class Places:
                     self._late += max(0.0, now - looked - 3 * LOOK)
                     looked = now
                     self._look()
-            self._leave()
+            if not self._at_once:
+                self._leave()
         except Exception as error:
             log.exception("tracekeeper: the workers of a run cannot be heard any more")
             self._give_up(f"{self._engine.name} failed: {type(error).__name__}: {error}")
@@ -332,7 +344,7 @@ class Places:
             thread.start()
             threads.append(thread)
         for thread in threads:
-            thread.join(max(0.0, deadline + 1 - time.monotonic()))
+            thread.join(max(0.0, deadline + 1.5 - time.monotonic()))  # each has given up by then
 
     def _last_words(self, place: Place) -> None:
         try:
@@ -352,6 +364,7 @@ class Places:
                 log.debug("tracekeeper: a worker could not be ended: %s", error)
             self._drop(place, "the run is over")
         self._ended.set()
+        atexit.unregister(self._at_exit)
 
     def _now(self) -> float:
         return time.monotonic() - self._late

@@ -119,6 +119,9 @@ class RemoteExecutor(LocalExecutor):
         places = self._begin(total)
         try:
             super().run(calls, total, told)
+        except KeyboardInterrupt:
+            places.close(at_once=True)  # the second one: nobody waits for anything any more
+            raise
         finally:
             places.close()
 
