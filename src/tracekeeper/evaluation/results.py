@@ -173,9 +173,10 @@ class Results:
         TypeError
             The baseline is no results, such as a name: ``tk.Experiment.load(name)`` has those of an experiment.
         """
-        if not isinstance(baseline, Results):
-            hint = f": tk.Experiment.load({baseline!r}) reads them" if isinstance(baseline, str) else ""
-            raise TypeError(f"compare: expected the results of an earlier run, got {type(baseline).__name__}{hint}")
+        given: object = baseline
+        if not isinstance(given, Results):
+            hint = f": tk.Experiment.load({given!r}) reads them" if isinstance(given, str) else ""
+            raise TypeError(f"compare: expected the results of an earlier run, got {type(given).__name__}{hint}")
         return compare(self, baseline)
 
     def raise_for_failures(self) -> None:
