@@ -30,7 +30,7 @@ from tracekeeper.judging.tasks import bind_task
 from tracekeeper.scoring.record import Record
 from tracekeeper.tracing import failures, runtime
 from tracekeeper.tracing.tracking import UsageTotal
-from tracekeeper.types import ItemStatus, faults
+from tracekeeper.types import ItemStatus, Score, faults
 
 log = logging.getLogger("tracekeeper")
 
