@@ -22,11 +22,11 @@ $(READY): pyproject.toml scripts/setup
 test: check
 	sh scripts/interpreters $(VENV)
 	PYTHON=$(PYTHON) sh scripts/clients $(VENV) generation
-	$(BIN)/python -m pytest -n 2 --dist worksteal --timeout 300 -p no:cacheprovider
+	$(BIN)/python -m pytest -n 3 --dist worksteal --timeout 300 -p no:cacheprovider
 
 # Under a minute: the unit tests.
 quick: setup
-	$(BIN)/python -m pytest -n 2 --dist worksteal tests/unit -m "not slow" -q --timeout 60
+	$(BIN)/python -m pytest -n 3 --dist worksteal tests/unit -m "not slow" -q --timeout 60
 
 check: setup
 	$(BIN)/ruff check .
