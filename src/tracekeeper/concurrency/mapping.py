@@ -41,6 +41,9 @@ class Call(NamedTuple):
     fn: Callable[[], Any]
     name: str
     asynchronous: bool
+    settled: Callable[[Any, Outcome[Any]], None] | None = None
+    """Told of ``fn`` and the outcome of an attempt the moment it has one, in whatever thread and before what still runs
+    of it is cancelled. Lock-free."""
 
 
 class MapRunner(Runner):
@@ -203,7 +206,7 @@ class Map:
         task = self._runner.start(
             call.fn,
             timeout=self._timeout,
-            done=partial(self._done, index),
+            done=partial(self._done, index, call),
             name=call.name,
             context=self._context.copy(),
             # A place is free after one timeout at the latest, unless threads that never return hold them all.
@@ -221,8 +224,12 @@ class Map:
     def _looked(self) -> None:
         self._holding = False
 
-    def _done(self, index: int, outcome: Outcome[Any]) -> None:
-        self._post((index, outcome))
+    def _done(self, index: int, call: Call, outcome: Outcome[Any]) -> None:
+        try:
+            if call.settled is not None:
+                call.settled(call.fn, outcome)
+        finally:
+            self._post((index, outcome))
 
     def _to_be_tried_again(self, index: int, outcome: Outcome[Any]) -> bool:
         if self._stopped is not None or not outcome.attempts or len(self._before.get(index, ())) >= self._retries:

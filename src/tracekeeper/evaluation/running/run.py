@@ -160,7 +160,7 @@ class Run:
         for index, (item, repeat, place) in enumerate(self._work):
             one = self._calls[index] = self._call(item, repeat, place)
             attempt = _async_attempt if asynchronous else _attempt
-            yield MapCall(_Bound(attempt, one, call, wanted), name, asynchronous)
+            yield MapCall(_Bound(attempt, one, call, wanted), name, asynchronous, _Bound.settled)
 
     def _call(self, item: Item, repeat: int, place: int) -> Call:
         return Call(self._experiment, item, repeat, place, self._before.get(place, FIRST))
@@ -394,6 +394,11 @@ class _Bound:
 
     def __call__(self) -> Any:
         return self._attempt(self._call, self._function, self._wanted)
+
+    def settled(self, outcome: Outcome[Any]) -> None:
+        """An attempt has its outcome: one that is given up is not judged, however soon it returns from now on."""
+        if outcome.status in ("timed_out", "cancelled") and self._call.attempt is not None:
+            self._call.attempt.give_up(because(outcome.reason))
 
 
 def _attempt(call: Call, function: Callable[..., Any], wanted: Parameters) -> Any:

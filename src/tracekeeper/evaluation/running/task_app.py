@@ -150,7 +150,8 @@ class Attempt:
 
     def __init__(self, call: Call) -> None:
         self._call = call
-        self._fate: dict[None, tuple[str | None]] = {}  # ``setdefault``: decided without a lock
+        self._fate: dict[None, tuple[str | None, bool]] = {}
+        """Why it is not judged, and whether its record's end decided that. (``setdefault``: once, without a lock.)"""
         self.record: Record | None = None
         self._tracking = track_usage()
 
@@ -189,12 +190,11 @@ class Attempt:
 
     def give_up(self, reason: str) -> bool:
         """Nothing of it is to be judged. False: its record has ended, and what becomes of its scores is decided."""
-        mine = (reason,)
-        return self._fate.setdefault(None, mine) is mine
+        return not self._fate.setdefault(None, (reason, False))[1]
 
     def ends(self, status: str) -> str | None:
         """Its record ends: why that is not judged, ``None`` when it is. Lock-free."""
-        return self._fate.setdefault(None, (_LEFT.get(SpanStatus(status)),))[0]
+        return self._fate.setdefault(None, (_LEFT.get(SpanStatus(status)), True))[0]
 
 
 def json_with(data: Mapping[str, Any], name: str, more: Sequence[Any]) -> bytes:
