@@ -97,3 +97,14 @@ def flaky(n: int, place: str) -> str:
     if len(path.read_text()) < 3:
         raise OSError("not yet")
     return str(n)
+
+
+def whose(n: int) -> str:
+    return str(os.getpid())
+
+
+def waits(n: int, place: str) -> str:
+    """Ends at once for the first two items, and for the others when they may."""
+    if n >= 2 and not (Path(place) / "go").exists():
+        threading.Event().wait(600)
+    return str(os.getpid())

@@ -61,6 +61,7 @@ _RUN = (
     "timeout",
     "retries",
     "repeats",
+    "isolation",
     "max_failures",
     "budget",
     "filter",
@@ -120,6 +121,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--timeout", metavar="SECONDS", type=seconds, help="of each attempt of a call (default: 60)")
     add("--retries", metavar="N", type=whole, help="of a call that raised or timed out (default: 0)")
     add("--repeats", metavar="N", type=count, help="calls of each item (default: 1)")
+    apart = "process: calls in processes of their own, which may crash and are killed at a deadline (default: thread)"
+    add("--isolation", choices=("thread", "process"), help=apart)
     add("--filter", metavar="FILTER", help="the items that match, e.g. 'tag = hard and input.topic = weather'")
     add("--sample", metavar="N", type=some, help="so many items (5), or each with this chance (0.1) (default: all)")
     add("--seed", metavar="N", type=int, help="of the sample (default: 0)")

@@ -21,6 +21,7 @@ from tracekeeper.evaluation import stored
 from tracekeeper.evaluation.contents import contents_of
 from tracekeeper.evaluation.executors.executor import Elsewhere, Executor
 from tracekeeper.evaluation.executors.local import LocalExecutor
+from tracekeeper.evaluation.executors.on_processes import process_executor
 from tracekeeper.evaluation.executors.on_ray import ray_executor
 from tracekeeper.evaluation.experiment import Experiment
 from tracekeeper.evaluation.facts import metric_facts
@@ -85,6 +86,10 @@ def evaluate(data: Any, task: Callable[..., Any], **options: Unpack[EvaluateOpti
     executor:
         ``"local"``, this process; ``"ray"``, the workers of a Ray cluster (extra ``[ray]``), over which
         ``concurrency`` is spread; or an ``Executor`` of your own (see ``evaluation.executors.executor``).
+    isolation:
+        Of the local executor. ``"thread"``: calls on threads and an event loop of this process. ``"process"``: in
+        processes that are killed at the deadline of a call that holds their interpreter, and may crash; the task must
+        be importable. A resume does the same.
     progress:
         Show how far it is: below the cell of a notebook, else on stderr.
     on_result:
@@ -263,7 +268,7 @@ def made_for(plan: Plan, options: Mapping[str, Any]) -> Made:
     executor: Executor = options["executor"]
     how = {name: options[name] for name in ("concurrency", "timeout", "retries")}
     if options["executor"] == "local":
-        executor = LocalExecutor(**how)
+        executor = process_executor(**how) if options["isolation"] == "process" else LocalExecutor(**how)
     elif options["executor"] == "ray":
         executor = ray_executor(**how)
     target = plan.task.target

@@ -17,6 +17,7 @@ from tracekeeper.evaluation.whole import RunMetric
 from tracekeeper.types import ConfigurationError
 
 ExecutorName = Literal["local", "ray"]
+Isolation = Literal["thread", "process"]
 
 
 class EvaluateOptions(TypedDict, total=False):
@@ -37,6 +38,7 @@ class EvaluateOptions(TypedDict, total=False):
     seed: int
     experiment_metrics: Iterable[RunMetric]
     executor: ExecutorName | Executor
+    isolation: Isolation
     progress: bool
     on_result: Callable[[ItemResult], object] | None
 
@@ -57,10 +59,11 @@ DEFAULTS: dict[str, Any] = {
     "seed": 0,
     "experiment_metrics": (),
     "executor": "local",
+    "isolation": "thread",
     "progress": False,
     "on_result": None,
 }
-KEPT = ("concurrency", "timeout", "retries", "repeats", "max_failures", "budget")
+KEPT = ("concurrency", "timeout", "retries", "repeats", "max_failures", "budget", "isolation")
 """Options that are stored with the experiment, so that a resume goes the same way."""
 
 
@@ -95,6 +98,10 @@ def checked(given: Mapping[str, Any]) -> dict[str, Any]:
     able = all(callable(getattr(executor, name, None)) for name in ("run", "arun", "stop"))
     if executor not in ("local", "ray") and (not able or isinstance(executor, type)):
         raise ConfigurationError(f"executor={executor!r}: expected 'local', 'ray' or an object with run, arun and stop")
+    if options["isolation"] not in ("thread", "process"):
+        raise ConfigurationError(f"isolation={options['isolation']!r}: expected 'thread' or 'process'")
+    if options["isolation"] == "process" and executor != "local":
+        raise ConfigurationError("isolation='process' goes with executor='local': another one says where calls run")
     return options
 
 

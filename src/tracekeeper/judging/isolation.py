@@ -42,7 +42,7 @@ def check_isolation(name: str, function: Callable[..., Any], options: Mapping[st
             f"metric {name!r}: isolation='process' with {option}: the call's own objects cannot be given to another "
             "process; use mode='background', which judges what was captured of them"
         )
-    why = _certainly_local(function)
+    why = certainly_local(function)
     if why is not None:
         raise MetricError(f"metric {name!r}: isolation='process': another process cannot import {why}; {_REMEDY}")
 
@@ -58,7 +58,7 @@ def check_pickled(metric: Metric) -> None:
     if metric.isolation != "process":
         return
     where = f"metric {metric.name!r}: isolation='process'"
-    why = _certainly_local(metric.function)  # a decorated function's module may have become `__main__`'s only now
+    why = certainly_local(metric.function)  # a decorated function's module may have become `__main__`'s only now
     if why is not None:
         raise MetricError(f"{where}: another process cannot import {why}; {_REMEDY}")
     try:
@@ -67,7 +67,7 @@ def check_pickled(metric: Metric) -> None:
         raise MetricError(f"{where}: it cannot be pickled ({_first_line(error)}); {_REMEDY}") from error
 
 
-def _certainly_local(function: Any) -> str | None:
+def certainly_local(function: Any) -> str | None:
     """What of a function no other process can find, in words; ``None`` when nothing is certain."""
     while isinstance(function, partial):
         function = function.func

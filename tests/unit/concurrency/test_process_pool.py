@@ -403,8 +403,8 @@ PROGRAM = """
     changes = {{"refused": "_SETSIG = 9999", "backstop": "_SETSIG, child.BACKSTOP = 9999, 0.5"}}
     processes_start.LIFELINE = "thread" if {lifeline!r} == "thread" else "signal"
     if change := changes.get({lifeline!r}):
-        boot = "import tracekeeper.concurrency.processes.child as child; child." + change + "; main(hello)"
-        processes_start._BOOT = processes_start._BOOT.replace("main(hello)", boot)
+        boot = "import tracekeeper.concurrency.processes.child as child; child." + change + "\\n"
+        processes_start._BOOT = processes_start._BOOT.replace("getattr(", boot + "getattr(")
     pool, numbers = ProcessPool(limit=lambda: 8), []
     def run(function, *arguments, timeout=600.0):
         begun = threading.Event()

@@ -51,7 +51,13 @@ _channel: Channel | None = None
 
 
 def main(hello: dict[str, Any]) -> None:
-    """Serve until the program closes the connection.
+    """Serve until the program closes the connection. ``hello``: see ``connected``."""
+    _serve(connected(hello), os.getpid())
+    arm(LEAVE_WITHIN)
+
+
+def connected(hello: dict[str, Any]) -> Channel:
+    """Bind this process to the program's life, connect it, and say that it is ready.
 
     Parameters
     ----------
@@ -71,12 +77,10 @@ def main(hello: dict[str, Any]) -> None:
     faulthandler.enable(log)
     if ASK_WHERE is not None:
         faulthandler.register(ASK_WHERE, log, all_threads=False)
-    me = os.getpid()
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=channel.close)
-    channel.send(pickle.dumps(("ready", me)))
-    _serve(channel, me)
-    arm(LEAVE_WITHIN)
+    channel.send(pickle.dumps(("ready", os.getpid())))
+    return channel
 
 
 def _serve(channel: Channel, me: int) -> None:

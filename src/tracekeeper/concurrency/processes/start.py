@@ -33,8 +33,9 @@ _BOOT = (
     "import json, sys\n"
     "hello = json.loads(sys.stdin.buffer.readline())\n"
     "sys.path[:] = hello['path']\n"
-    "from tracekeeper.concurrency.processes.child import main\n"
-    "main(hello)\n"
+    "from importlib import import_module\n"
+    "module, _, name = hello['main'].partition(':')\n"
+    "getattr(import_module(module), name)(hello)\n"
 )
 
 spawning = threading.Lock()
@@ -52,8 +53,19 @@ class Started(NamedTuple):
     token: bytes
 
 
-def start(preload: Sequence[str], known: Callable[[Started], None]) -> None:
+def start(
+    preload: Sequence[str],
+    known: Callable[[Started], None],
+    main: str = "tracekeeper.concurrency.processes.child:main",
+) -> None:
     """Start a process and give it to ``known`` before anything else can go wrong.
+
+    Parameters
+    ----------
+    preload:
+        Modules that it imports before it says that it is ready.
+    main:
+        ``module:function``: what it runs.
 
     Raises
     ------
@@ -65,6 +77,7 @@ def start(preload: Sequence[str], known: Callable[[Started], None]) -> None:
         log = undo.enter_context(tempfile.TemporaryFile())
         hello: dict[str, Any] = {
             "path": [entry for entry in sys.path if isinstance(entry, str)],
+            "main": main,
             "preload": list(preload),
             "watch": LIFELINE,
             "socket": None,

@@ -80,7 +80,7 @@ class WorkerProcess:
         return self.doom is not None or self.exit_status() is not None
 
     def _not_started(self, within: float) -> ProcessOutcome:
-        ended = self._how_it_ended()
+        ended = self.how_it_ended()
         said = self.end()
         if self.doom not in (None, DEADLINE):
             return ProcessOutcome(status="cancelled", reason=str(self.doom), retriable=False)
@@ -151,7 +151,7 @@ class WorkerProcess:
 
     def _lost(self, call: ProcessCall, loading: bool) -> ProcessOutcome:
         """The process ended, or was ended, before it answered."""
-        ended = self._how_it_ended()
+        ended = self.how_it_ended()
         report = self.end()
         where = place_in(report)
         place = f" in {where}" if where else ""
@@ -251,7 +251,8 @@ class WorkerProcess:
         self.process.returncode = 0  # nobody here may wait for it
         self._close()
 
-    def _how_it_ended(self) -> str:
+    def how_it_ended(self) -> str:
+        """In words, once its connection is at an end."""
         if not self.wait(EXIT_WITHIN):
             return "closed its connection and went on"
         return ending(self.process.returncode)
