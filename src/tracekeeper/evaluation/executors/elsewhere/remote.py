@@ -163,6 +163,7 @@ class RemoteExecutor(LocalExecutor):
             runner=runner,
         )
         self._state.hold = self.hold
+        self._state.keeps = False  # as at home
         if self.trouble is not None:  # sooner than there was a map to stop
             self._state.stop(self.trouble)
         return self._state
