@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from tests.support import programs
 from tests.support.elsewhere import (
+    WITH_RAY,
     assert_ended_at_its_deadline,
     assert_lost_calls_were_made_again,
     assert_refused,
@@ -28,14 +29,7 @@ from tests.support.elsewhere import (
 import tracekeeper as tk
 
 ray = pytest.importorskip("ray")
-pytestmark = [
-    pytest.mark.slow,
-    # Of Ray's own: it leaves files and sockets to the garbage collector, and says what will change in it.
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
-    pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
-]
+pytestmark = WITH_RAY
 
 # Tasks are made inside of functions: Ray's workers cannot import this module, so they are sent by value.
 

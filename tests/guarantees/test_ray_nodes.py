@@ -13,19 +13,13 @@ from typing import Any
 
 import pytest
 from tests.support import programs
+from tests.support.elsewhere import WITH_RAY, items
 
 import tracekeeper as tk
 from tracekeeper.evaluation.executors.on_ray import ray_executor
 
 ray = pytest.importorskip("ray")
-pytestmark = [
-    pytest.mark.slow,
-    # Of Ray's own: see test_ray.
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
-    pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
-]
+pytestmark = WITH_RAY
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +34,6 @@ def cluster() -> Iterator[Any]:
     yield made
     ray.shutdown()
     made.shutdown()
-
-
-def items(count: int) -> list[dict[str, Any]]:
-    return [{"id": f"i{n}", "n": n, "expected": str(n)} for n in range(count)]
 
 
 def place_of(met: Path | None = None) -> Any:

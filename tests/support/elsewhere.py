@@ -9,6 +9,15 @@ import pytest
 import tracekeeper as tk
 from tracekeeper.types import WorkerLostError
 
+WITH_RAY = [
+    pytest.mark.slow,
+    # Of Ray's own: it leaves files and sockets to the garbage collector, and says what will change in it.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
+    pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
+]
+
 
 def items(count: int, **more: Any) -> list[dict[str, Any]]:
     return [{"id": f"i{n}", "n": n, "expected": str(n), **more} for n in range(count)]

@@ -16,7 +16,7 @@ from typing import Any, TypeVar, Unpack, overload
 from tracekeeper.concurrency.interrupts import Interrupting
 from tracekeeper.concurrency.map_events import AsyncEvents, Told, waited_for
 from tracekeeper.concurrency.map_options import CONCURRENCY, TIMEOUT, MapOptions, check_options
-from tracekeeper.concurrency.mapping import Call, Event, Map
+from tracekeeper.concurrency.mapping import Call, Event, Map, MapRunner
 from tracekeeper.concurrency.outcome import Outcome
 from tracekeeper.concurrency.progress import Progress
 from tracekeeper.concurrency.shapes import describe, is_async
@@ -235,8 +235,22 @@ class Parallel:
             told.close()
         return state.outcomes
 
-    def _map(self, calls: Iterator[Call], total: int | None, post: Callable[[Event], None]) -> Map:
-        return Map(calls, total, concurrency=self.concurrency, timeout=self.timeout, retries=self.retries, post=post)
+    def _map(
+        self,
+        calls: Iterator[Call],
+        total: int | None,
+        post: Callable[[Event], None],
+        runner: MapRunner | None = None,
+    ) -> Map:
+        return Map(
+            calls,
+            total,
+            concurrency=self.concurrency,
+            timeout=self.timeout,
+            retries=self.retries,
+            post=post,
+            runner=runner,
+        )
 
     def _shown(self, total: int | None) -> Progress | None:
         if not self.progress:

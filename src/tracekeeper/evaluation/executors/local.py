@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tracekeeper.concurrency.mapping import Call, Event, Map
+from tracekeeper.concurrency.mapping import Call, Event, Map, MapRunner
 from tracekeeper.concurrency.maps import Parallel
 from tracekeeper.evaluation.executors.executor import Told
 
@@ -50,8 +50,10 @@ class LocalExecutor(Parallel):
         """See ``Executor``."""
         return self._state is not None and self._state.interrupted
 
-    def _map(self, calls: Iterator[Call], total: int | None, post: Callable[[Event], Any]) -> Map:
-        self._state = super()._map(calls, total, post)
+    def _map(
+        self, calls: Iterator[Call], total: int | None, post: Callable[[Event], Any], runner: MapRunner | None = None
+    ) -> Map:
+        self._state = super()._map(calls, total, post, runner)
         self._state.hold = self.hold
         self._state.keeps = False  # a run makes a result of each and lets go of it
         return self._state

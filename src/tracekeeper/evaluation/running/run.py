@@ -12,21 +12,21 @@ import logging
 import math
 import queue
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tracekeeper.concurrency import Outcome, waits
 from tracekeeper.concurrency.mapping import GRACE
 from tracekeeper.concurrency.mapping import Call as MapCall
-from tracekeeper.concurrency.shapes import awaited, describe, is_async, is_awaitable
+from tracekeeper.concurrency.shapes import describe, is_async
 from tracekeeper.evaluation.accounts import because, without
 from tracekeeper.evaluation.executors.executor import Elsewhere, Executor, Paced
 from tracekeeper.evaluation.item import Item
 from tracekeeper.evaluation.result import ItemResult
+from tracekeeper.evaluation.running.bound import Bound
 from tracekeeper.evaluation.running.progress import RunProgress
-from tracekeeper.evaluation.running.task_app import FIRST, Attempt, Before, Call, TaskApp
-from tracekeeper.judging.binding import Parameters, parameters_of
-from tracekeeper.judging.tasks import bind_task
+from tracekeeper.evaluation.running.task_app import FIRST, Before, Call, TaskApp
+from tracekeeper.judging.binding import parameters_of
 from tracekeeper.scoring.record import Record
 from tracekeeper.tracing import failures, runtime
 from tracekeeper.tracing.tracking import UsageTotal
@@ -159,8 +159,7 @@ class Run:
         asynchronous = is_async(self._app.target)
         for index, (item, repeat, place) in enumerate(self._work):
             one = self._calls[index] = self._call(item, repeat, place)
-            attempt = _async_attempt if asynchronous else _attempt
-            yield MapCall(_Bound(attempt, one, call, wanted), name, asynchronous, _Bound.settled)
+            yield MapCall(Bound(one, call, wanted, asynchronous=asynchronous), name, asynchronous, Bound.settled)
 
     def _call(self, item: Item, repeat: int, place: int) -> Call:
         return Call(self._experiment, item, repeat, place, self._before.get(place, FIRST))
@@ -373,66 +372,6 @@ class Run:
             return scores
         why = "the call has no record" if record is None else "its record has not ended"
         return without(_STATUS[outcome.status], outcome.reason or why, self._versions)
-
-
-class _Bound:
-    """A call without arguments, of any of the two kinds."""
-
-    __slots__ = ("_attempt", "_call", "_function", "_wanted")
-
-    def __init__(
-        self,
-        attempt: Callable[[Call, Any, Parameters], Any],
-        call: Call,
-        function: Callable[..., Any],
-        wanted: Parameters,
-    ) -> None:
-        self._attempt = attempt
-        self._call = call
-        self._function = function
-        self._wanted = wanted
-
-    def __call__(self) -> Any:
-        return self._attempt(self._call, self._function, self._wanted)
-
-    def settled(self, outcome: Outcome[Any]) -> None:
-        """An attempt has its outcome: one that is given up is not judged, however soon it returns from now on."""
-        if outcome.status in ("timed_out", "cancelled") and self._call.attempt is not None:
-            self._call.attempt.give_up(because(outcome.reason))
-
-
-def _attempt(call: Call, function: Callable[..., Any], wanted: Parameters) -> Any:
-    bound = bind_task(function, call.item.fields, wanted)
-    with Attempt(call):
-        made = bound()
-    if is_awaitable(made) or isinstance(made, AsyncIterator):
-        return _finished(made)
-    if isinstance(made, Iterator):
-        for _ in made:  # a stream ends when it is read; its text is the record's output
-            pass
-        return None
-    return made
-
-
-async def _async_attempt(call: Call, function: Callable[..., Any], wanted: Parameters) -> Any:
-    bound = bind_task(function, call.item.fields, wanted)
-    with Attempt(call):
-        return await _finished(bound())
-
-
-async def _finished(made: Any) -> Any:
-    """What it gives in the end: also what was awaited may be a stream, whose text is the record's output."""
-    if is_awaitable(made):
-        made = await awaited(made)
-    if isinstance(made, AsyncIterator):
-        async for _ in made:
-            pass
-        return None
-    if isinstance(made, Iterator):
-        for _ in made:
-            pass
-        return None
-    return made
 
 
 def _to_nobody(record: Record) -> None:

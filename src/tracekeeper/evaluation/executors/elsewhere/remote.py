@@ -150,23 +150,14 @@ class RemoteExecutor(LocalExecutor):
         self.trouble = reason
         self.stop(reason)
 
-    def _map(self, calls: Iterator[Call], total: int | None, post: Callable[[Event], Any]) -> Map:
+    def _map(
+        self, calls: Iterator[Call], total: int | None, post: Callable[[Event], Any], runner: MapRunner | None = None
+    ) -> Map:
         assert self._places is not None
-        runner = RemoteRunner(self._places, concurrency=self.concurrency)
-        self._state = Map(
-            calls,
-            total,
-            concurrency=self.concurrency,
-            timeout=self.timeout,
-            retries=self.retries,
-            post=post,
-            runner=runner,
-        )
-        self._state.hold = self.hold
-        self._state.keeps = False  # as at home
+        state = super()._map(calls, total, post, runner or RemoteRunner(self._places, concurrency=self.concurrency))
         if self.trouble is not None:  # sooner than there was a map to stop
-            self._state.stop(self.trouble)
-        return self._state
+            state.stop(self.trouble)
+        return state
 
 
 class RemoteRunner(MapRunner):
